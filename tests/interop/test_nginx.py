@@ -171,6 +171,16 @@ def test_each_body_is_fetched_once_and_each_subscriber_gets_only_its_own(front: 
     assert front.get(target, tokens[1]).status == 200, "the answer of the daemon is kept for ten seconds"
 
 
+SPELLINGS_OF_FOREIGN = (
+    *("/v1//lists/foreign", "//v1/lists/foreign", "/v1/./lists/foreign", "/v1/x/../lists/foreign", "/V1/lists/foreign"),
+    *("/v1/LISTS/foreign", "/v1/lists//foreign", "/v1/lists/%66oreign", "/v1/%6cists/foreign", "/%76%31/lists/foreign"),
+    *("/v1/lists/national/../foreign", "/v1/lists/national/%2e%2e/foreign", "/v1/lists/national/..%2fforeign/x"),
+    *("/v1/lists;x/foreign", "/v1/lists/national;/../foreign", "/v1\\lists\\foreign", "/v1/lists/foreign#", "/v1/.."),
+    *("http://feed.example/v1/lists/foreign", "/v1/lists/national/", "/v1/lists/", "/v1/", "/", "v1/lists/foreign"),
+)
+"""Paths that a proxy which passes on the client's spelling may answer as if they were of the list `foreign`."""
+
+
 def test_only_trusted_proxies_may_ask_for_others(tmp_path: Path) -> None:
     feed = Feed(tmp_path)
     with feed.daemon as daemon:
@@ -185,6 +195,9 @@ def test_only_trusted_proxies_may_ask_for_others(tmp_path: Path) -> None:
             ("/v1/lists/foreign", 403),
             ("/v1/lists/absent", 403),
             ("/v1/lists", 204),
+            ("/v1/lists/national/metadata/1.root.json?x=/v1/lists/foreign", 204),
+            *((path, 403) for path in SPELLINGS_OF_FOREIGN),
         ):
-            assert daemon.get("/v1/authorize", token, X_Original_URI=path).status == status
+            assert daemon.get("/v1/authorize", token, X_Original_URI=path).status == status, path
+        assert daemon.get("/v1/authorize", token).status == 403, "a proxy that names no path"
         assert daemon.get("/v1/authorize", X_Original_URI="/v1/lists/national").status == 401

@@ -2,6 +2,7 @@
 
 The proxy sends the client's credentials, and the path in X-Original-URI. nginx passes 401 and 403 on, and takes every
 other error for a fault of its own, so a list that is not the subscriber's is 403 here; the proxy makes 404 of it.
+A path in another spelling than the feed's is 403, too: the proxy may answer it as if it were another path.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.http.routes import Answer, Cache, Parameter, Route, RouteCall
 
-_LIST: Final = re.compile(r"/v1/lists/([^/?]+)(?:[/?].*)?")
+_PATH: Final = re.compile(
+    r"/v1/(?:lists/(?P<list>[a-z0-9-]+)(?:/(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._-]+)*|[a-z]+(?:\.json)?)(?:\?.*)?",
+    re.ASCII,
+)
+"""The feed's own spelling of a path: of a list, or of what is no list's. Without dot segments (RFC 3986 3.3)."""
 _URI: Final = Parameter("X-Original-URI", "the path that the client requests", {"type": "string"}, "header")
 
 
@@ -44,7 +49,7 @@ class AuthorizeHandler:
                 cache=Cache.NEVER,
                 parameters=(_URI,),
                 problems={
-                    HTTPStatus.FORBIDDEN: "no such list for this subscriber",
+                    HTTPStatus.FORBIDDEN: "no such list for this subscriber, or not a path as the feed spells it",
                     HTTPStatus.NOT_FOUND: "the request comes from no trusted proxy",
                 },
             ),
@@ -53,8 +58,9 @@ class AuthorizeHandler:
     async def _authorize(self, call: RouteCall) -> web.StreamResponse:
         if not is_in(accepted_of(call.request).address, self._access.trusted_proxies):
             raise Problem(HTTPStatus.NOT_FOUND, "no such path: /v1/openapi.json describes them all")
-        found = _LIST.fullmatch(call.request.headers.get("X-Original-URI", ""))
-        if found is not None and not self._may_have(call, found[1]):
+        paths = call.request.headers.getall("X-Original-URI", ())
+        found = _PATH.fullmatch(paths[0]) if len(paths) == 1 else None  # of two, one is the client's
+        if found is None or (found["list"] is not None and not self._may_have(call, found["list"])):
             raise Problem(HTTPStatus.FORBIDDEN, "no such list for this subscriber")
         return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": Cache.NEVER.value})
 
