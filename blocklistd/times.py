@@ -29,7 +29,8 @@ Clock = Callable[[], datetime]
 
 def rfc3339(time: datetime) -> str:
     """The text of a time by RFC 3339, in UTC and whole seconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # not strftime: its %Y has no zeros before the year 9, which then can't be parsed
+    return time.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def utc_now() -> datetime:

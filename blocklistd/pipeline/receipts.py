@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -99,9 +99,13 @@ class ReceiptBook:
     def _write(self, batch: list[_Waiting]) -> list[Taken]:
         database = self._resources.database
         if not self._are_names_known:
-            self._are_names_known = True
-            with database.read() as connection:
-                self._names = receipts.names_of_nodes(connection)
+            self._are_names_known = True  # first: `forget_names` may be called while they are read
+            try:
+                with database.read() as connection:
+                    self._names = receipts.names_of_nodes(connection)
+            except BaseException:
+                self._are_names_known = False
+                raise
         refused, arrived = self._refused(batch), dict[int, ReceivedReceipt]()
         for number, waiting in enumerate(batch):
             if number not in refused:
@@ -119,17 +123,17 @@ class ReceiptBook:
 
     def _refused(self, batch: list[_Waiting]) -> dict[int, Taken]:
         """The receipts that are not recorded, by their number. Replaces texts that can't be shown."""
-        refused, new, texts = dict[int, Taken](), Counter[SubscriberId](), dict[int, list[str]]()
+        refused, new, texts = dict[int, Taken](), defaultdict[SubscriberId, set[str]](set), dict[int, list[str]]()
         for number, waiting in enumerate(batch):
             place, reason = waiting.arrived.place, waiting.arrived.receipt.reason
             texts[number] = [reason] if reason else []
             known = self._names.get(place.subscriber, set())
             if place.node in known:
                 continue
-            if len(known) + new[place.subscriber] >= MAX_NODES:
+            if len(known | new[place.subscriber] | {place.node}) > MAX_NODES:
                 refused[number], texts[number] = Taken.TOO_MANY_NODES, []
                 continue
-            new[place.subscriber] += 1
+            new[place.subscriber].add(place.node)
             if "." in place.node or len(place.node) in DIGITS.values():  # no other name can be an entry
                 texts[number].append(place.node)
         named = {number: [one for text in found for one in _mentions(text)] for number, found in texts.items()}

@@ -42,7 +42,8 @@ class Time(TypeDecorator[datetime]):
 
 def time_text(time: datetime) -> str:
     """The text of a time in the database."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # not strftime: its %Y has no zeros before the year 9, which then can't be parsed
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 metadata = MetaData()

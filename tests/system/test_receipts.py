@@ -7,8 +7,8 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,18 @@ def test_a_receipt_is_taken_and_shown(feed: Feed) -> None:
     assert f"edge-1: national at {version}" in text
 
 
+def test_a_node_with_a_wrong_clock_is_shown(feed: Feed) -> None:
+    isp = feed.subscriber("isp-6")
+    past, future = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    assert (isp.send(node="past", applied_at=past).status, isp.send(node="future", applied_at=future).status) == (
+        204,
+    ) * 2
+    times = {node["node"]: node["applied_at"] for node in isp.shown["nodes"]}
+    assert times["past"] == past
+    assert times["future"] <= now(), "not after the receipt arrived"
+    assert isp.send(node="past").status == 204
+
+
 def test_what_is_refused_is_a_problem_that_does_not_quote_it(feed: Feed) -> None:
     isp = feed.subscriber("isp-2")
     refused: list[tuple[int, dict[str, Any]]] = [
@@ -176,18 +188,16 @@ def test_the_answer_does_not_reveal_whether_a_name_is_on_another_list(feed: Feed
 
 def test_a_flood_of_node_names_is_bounded(feed: Feed) -> None:
     flood, status = feed.subscriber("flood"), feed.status
-    connection = HTTPConnection("127.0.0.1", feed.daemon.feed_port, timeout=60)
-    headers, statuses = {"Authorization": f"Bearer {flood.token}"}, []
     same = {"session": status["session"], "version": status["version"], "state": "applied", "applied_at": now()}
-    for number in range(MAX_NODES + 3):
-        receipt = json.dumps({"node": f"n{number}", **same})
-        connection.request("POST", "/v1/lists/national/receipts", receipt, headers)
-        answer = connection.getresponse()
-        answer.read()
-        statuses.append(answer.status)
-    connection.close()
+
+    def send(number: int) -> int:
+        receipt = json.dumps({"node": f"n{number}", **same}).encode()
+        return feed.daemon.post("/v1/lists/national/receipts", flood.token, receipt).status
+
+    with ThreadPoolExecutor(32) as at_once:  # one after another, each would wait for the next transaction
+        statuses = sorted(at_once.map(send, range(MAX_NODES + 3)))
     assert statuses == [204] * MAX_NODES + [409] * 3
-    assert flood.send(node="n7").status == 204, "a known node goes on"
+    assert flood.send(node=flood.nodes[0]).status == 204, "a known node goes on"
     assert feed.daemon.ask("subscriber revoke", id="flood").status == 200
 
 

@@ -6,10 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blocklistd.times import MAX_AHEAD, TOLERANCE, CheckedClock
+from blocklistd.store.schema import time_text
+from blocklistd.times import MAX_AHEAD, TOLERANCE, CheckedClock, rfc3339
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.mark.parametrize("year", [1, 970, 9999])
+def test_the_text_of_a_time_is_parsed_again(year: int) -> None:
+    time = datetime(year, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert rfc3339(time) == f"{year:04}-01-02T03:04:05Z"
+    assert time_text(time) == f"{year:04}-01-02T03:04:05.000000Z"
+    assert datetime.fromisoformat(rfc3339(time)) == datetime.fromisoformat(time_text(time)) == time
 
 
 class Machine:
