@@ -100,12 +100,12 @@ class PublicTree:
     def _public_list(self, view: ListView) -> PublicList:
         """The files that the view's timestamp.json leads to, all versions of the root, and the newest diffs."""
         newest = {"snapshot": 0, "targets": 0}
-        documents = {}
+        documents, roots = {}, {}
         for name, document in view.metadata.items():
             number, _, role = name.partition(".")
             role = role.removesuffix(".json")
             if role == "root":
-                documents[f"metadata/{name}"] = document.body
+                roots[f"metadata/{name}"] = document.body
             elif role in newest:
                 newest[role] = max(newest[role], int(number))
         for name in (f"{number}.{role}.json" for role, number in newest.items()):
@@ -119,7 +119,7 @@ class PublicTree:
             for before, digest in enumerate(deltas, start):
                 if digest is not None:
                     sealed[f"diffs/{before}-{before + 1}"] = digest
-        return PublicList(view.id, documents, sealed, view.metadata["timestamp.json"].body)
+        return PublicList(view.id, documents, roots, sealed, view.metadata["timestamp.json"].body)
 
 
 async def _succeed() -> None:

@@ -2,9 +2,11 @@
 
 On the disk, in the folder of `feed.public_dir`, for each list, at the paths of the feed:
 
-    v1/lists/LIST/metadata/N.ROLE.json           signed roles, and the versions of root.json
+    v1/lists/LIST/metadata/N.ROLE.json           signed roles
     v1/lists/LIST/targets/SHA256.LIST.ndjson     the live snapshot
     v1/lists/LIST/diffs/N-M                      the diff from each version to the next
+    v1/lists/LIST/metadata/N.root.json           the versions of root.json; a new one may refuse the old timestamp.json,
+                                                 so it is written right before the next one
     v1/lists/LIST/metadata/timestamp.json        names all others; replaced last
     .new-RANDOM                                  in each folder: a file that is being written
 
@@ -43,11 +45,12 @@ _NO_CLONE: Final = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 @dataclass(frozen=True, slots=True)
 class PublicList:
-    """The files of one list, by their paths in its folder. `documents`: of these the content, `sealed`: of these the
-    sealed file. `pointer`: the content of timestamp.json."""
+    """The files of one list. `documents` and `roots` (the versions of root.json): content by path in the list's folder.
+    `sealed`: SHA-256 of the sealed file by path. `pointer`: content of timestamp.json."""
 
     list: ListId
     documents: Mapping[str, bytes]
+    roots: Mapping[str, bytes]
     sealed: Mapping[str, Sha256]
     pointer: bytes
 
@@ -78,13 +81,17 @@ class PublicFiles:
         """When each file ceased to be needed."""
 
     def prepare(self) -> None:
-        """Makes the folder if it is missing, and removes incomplete files. Raises StoreError."""
+        """Makes the folder if it is missing, removes incomplete files, and shares all others with the group, which may
+        be another one now. Raises StoreError."""
         with store_errors(self.root):
             if not self.root.exists():
                 self.root.mkdir(parents=True)
             self._share(self.root, FOLDER_MODE)
             for path in self.root.glob(f"v1/lists/*/*/{_NEW}*"):
                 self._disk.unlink(path)
+            for path in (self.root / "v1", *self.root.glob("v1/**/*")):
+                if path.is_dir() or path.is_file():
+                    self._share(path, FOLDER_MODE if path.is_dir() else FILE_MODE)
 
     def write(self, files: PublicList) -> None:
         """Writes the files of a list that are missing, then timestamp.json; notes which older files are not needed.
@@ -93,28 +100,22 @@ class PublicFiles:
         """
         if not self.root.is_dir():
             raise StoreError(f"{self.root}: the folder of feed.public_dir is missing: mount it, or reload to make it")
-        folder, changed = self.root / "v1" / "lists" / files.list, set[Path]()
+        folder = self.root / "v1" / "lists" / files.list
         with store_errors(self.root):
             for part in ("metadata", "targets", "diffs"):
                 self._make_folder(folder / part)
-            for name, content in files.documents.items():
-                if not self._is_written(folder / name, hashlib.sha256(content).hexdigest()):
-                    with self._new(folder / name) as out:
-                        self._disk.write(out, content)
-                    changed.add((folder / name).parent)
             for name, digest in files.sealed.items():
                 if not self._is_written(folder / name, digest):
                     with self._new(folder / name) as out:
                         self._copy(digest, out)
-                    changed.add((folder / name).parent)
-            for written in changed:
-                self._disk.fsync_folder(written)
-            pointer = folder / POINTER
-            if not self._is_written(pointer, hashlib.sha256(files.pointer).hexdigest()):
-                with self._new(pointer) as out:
-                    self._disk.write(out, files.pointer)
-                self._disk.fsync_folder(pointer.parent)
-        self._note(folder, {folder / name for name in (*files.documents, *files.sealed, POINTER)})
+            self._write_documents(folder, files.documents)
+            for part in ("metadata", "targets", "diffs"):
+                self._disk.fsync_folder(folder / part)
+            self._write_documents(folder, files.roots)
+            self._disk.fsync_folder(folder / "metadata")
+            self._write_documents(folder, {POINTER: files.pointer})
+            self._disk.fsync_folder(folder / "metadata")
+        self._note(folder, {folder / name for name in (*files.documents, *files.roots, *files.sealed, POINTER)})
 
     def withdraw(self, kept: set[ListId]) -> None:
         """Removes timestamp.json of all lists but `kept`, so that no client begins to follow one; their other files are
@@ -140,6 +141,12 @@ class PublicFiles:
         return len(removed)
 
     # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _write_documents(self, folder: Path, documents: Mapping[str, bytes]) -> None:
+        for name, content in documents.items():
+            if not self._is_written(folder / name, hashlib.sha256(content).hexdigest()):
+                with self._new(folder / name) as out:
+                    self._disk.write(out, content)
 
     def _note(self, folder: Path, needed: set[Path]) -> None:
         """Notes which files of a list are needed. After a start, the time of grace begins again for the others."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,13 @@ class Scene:
 
     def version(self, number: int) -> PublicList:
         """A version whose pointer names each file and its SHA-256."""
-        documents = {f"metadata/{number}.targets.json": b"signed %d" % number, "metadata/1.root.json": b"root"}
+        documents = {f"metadata/{number}.targets.json": b"signed %d" % number}
         snapshot = self.seal(b"entry\n" * 1000 * number)
         sealed = {f"targets/{snapshot}.national.ndjson": snapshot}
         sealed |= {f"diffs/{n}-{n + 1}": self.seal(b"diff %d" % n) for n in range(1, number)}
-        names = {name: hashlib.sha256(content).hexdigest() for name, content in documents.items()}
-        return PublicList(LIST, documents, sealed, json.dumps([number, names | dict(sealed)]).encode())
+        roots = {"metadata/1.root.json": b"root"}
+        names = {name: hashlib.sha256(content).hexdigest() for name, content in (documents | roots).items()}
+        return PublicList(LIST, documents, roots, sealed, json.dumps([number, names | dict(sealed)]).encode())
 
     @property
     def folder(self) -> Path:
@@ -105,6 +107,33 @@ def test_files_are_for_the_group_alone(scene: Scene) -> None:
         assert stat.S_IMODE(status.st_mode) == (0o750 if path.is_dir() else 0o640), path
         assert status.st_gid == gid
     assert scene.sealed.path(scene.seal(b"diff 1")).stat().st_nlink == 1, "no second name of a sealed file"
+
+
+def test_what_an_earlier_process_left_is_shared_again(scene: Scene) -> None:
+    """After another `group` in the configuration, and after a kill between making a folder and sharing it."""
+    scene.tree().write(scene.version(2))
+    gid = next((gid for gid in os.getgroups() if gid != os.getgid()), 1 if os.geteuid() == 0 else os.getgid())
+    for path in scene.root.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    scene.tree(gid=gid).write(scene.version(2))
+    for path in (scene.root, *scene.root.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+        assert path.stat().st_gid == gid, path
+
+
+def test_a_root_comes_right_before_the_timestamp_that_needs_it(scene: Scene) -> None:
+    """Clients of a new root refuse what the old online key has signed: no copy of a snapshot may be in between."""
+    version = scene.version(2)
+    version = replace(version, roots={"metadata/2.root.json": b"next"})
+    written: list[str] = []
+
+    class Watched(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            written.append(new.name)
+            super().rename(old, new)
+
+    scene.tree(Watched()).write(version)
+    assert written[-2:] == ["2.root.json", "timestamp.json"]
 
 
 def test_old_files_stay_for_the_time_of_grace(scene: Scene) -> None:
