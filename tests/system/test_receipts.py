@@ -130,7 +130,7 @@ def test_a_receipt_is_taken_and_shown(feed: Feed) -> None:
 
 
 def test_a_node_with_a_wrong_clock_is_shown(feed: Feed) -> None:
-    isp = feed.subscriber("isp-6")
+    isp = feed.subscriber("clocks")
     past, future = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
     assert (isp.send(node="past", applied_at=past).status, isp.send(node="future", applied_at=future).status) == (
         204,
