@@ -22,6 +22,7 @@ BENCHES = (
         "blackout",
         "zone_changes",
         "polls",
+        "receipts",
         "events",
         "polls_behind_nginx",
         "sync",

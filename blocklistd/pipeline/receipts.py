@@ -1,8 +1,8 @@
 """Takes the receipts of nodes: checks their texts, and writes many in one transaction.
 
-`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: while
-it writes RECEIPTS_AT_ONCE receipts in a transaction, further ones wait, at most MAX_RECEIPTS_WAITING. After a change of
-nodes by others (`forget_names`) it reads the names of the nodes again.
+`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: it
+waits for RECEIPTS_PAUSE, then writes RECEIPTS_AT_ONCE receipts in a transaction. At most MAX_RECEIPTS_WAITING wait.
+After a change of nodes by others (`forget_names`) it reads the names of the nodes again.
 
 A receipt's reason, and the name of a new node, must not name an entry. If they name one of a list that the subscriber
 has, the receipt is refused. If they name one of another list, the text is replaced and the receipt is taken: the answer
@@ -12,6 +12,7 @@ must not reveal whether a name is on a list that the subscriber can't see.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,8 +20,9 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from blocklistd.kinds.hash import DIGITS
 from blocklistd.kinds.mentions import mentions
-from blocklistd.limits import MAX_NODES, MAX_RECEIPTS_WAITING, RECEIPTS_AT_ONCE
+from blocklistd.limits import MAX_NODES, MAX_REASONS, MAX_RECEIPTS_WAITING, RECEIPTS_AT_ONCE, RECEIPTS_PAUSE
 from blocklistd.model import ListId, Sha256, SubscriberId
 from blocklistd.pipeline.resources import Resources
 from blocklistd.receipts import Copied, NodePlace, Receipt, Taken
@@ -78,6 +80,8 @@ class ReceiptBook:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
+                # one transaction for many receipts: the thread takes the interpreter from the event loop for less time
+                await asyncio.sleep(RECEIPTS_PAUSE)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), RECEIPTS_AT_ONCE))]
                 try:
                     outcomes = await asyncio.to_thread(self._write, batch)
@@ -126,8 +130,9 @@ class ReceiptBook:
                 refused[number], texts[number] = Taken.TOO_MANY_NODES, []
                 continue
             new[place.subscriber] += 1
-            texts[number].append(place.node)
-        named = {number: [one for text in found for one in mentions(text)] for number, found in texts.items()}
+            if "." in place.node or len(place.node) in DIGITS.values():  # no other name can be an entry
+                texts[number].append(place.node)
+        named = {number: [one for text in found for one in _mentions(text)] for number, found in texts.items()}
         everything = [one for found in named.values() for one in found]
         if not everything:
             return refused
@@ -147,11 +152,17 @@ class ReceiptBook:
     def _without_texts(self, arrived: ReceivedReceipt, where: tuple[set[Sha256], set[Sha256]]) -> ReceivedReceipt:
         """The receipt without the texts that name an entry."""
         place, receipt, files = arrived.place, arrived.receipt, self._resources.store.sealed
-        if receipt.reason and is_listed(files, list(mentions(receipt.reason)), where):
+        if receipt.reason and is_listed(files, _mentions(receipt.reason), where):
             receipt = replace(receipt, reason=WITHHELD_REASON)
-        if is_listed(files, list(mentions(place.node)), where):
+        if is_listed(files, _mentions(place.node), where):
             place = place._replace(node=WITHHELD_NODE)
         return replace(arrived, place=place, receipt=receipt)
+
+
+@functools.lru_cache(MAX_REASONS)
+def _mentions(text: str) -> tuple[bytes, ...]:
+    """The entries that a text could name. Many nodes give the same reason."""
+    return tuple(mentions(text))
 
 
 def _live_snapshots(connection: Connection, lists: Iterable[ListId]) -> set[Sha256]:

@@ -153,6 +153,7 @@ NO_KEYS = {
     "next_expiry",
     "client_cert",
     "failed_probes",
+    "applied_at",
     "covered_by",
     *("added_in", "removed_in", "known_from"),
 }
