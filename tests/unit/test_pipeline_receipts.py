@@ -17,6 +17,7 @@ from blocklistd.pipeline import receipts as module
 from blocklistd.pipeline.receipts import ReceiptBook
 from blocklistd.pipeline.resources import Resources
 from blocklistd.receipts import Receipt, Taken
+from blocklistd.store import receipts as stored
 from blocklistd.store.schema_served import subscribers
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.store.verified import Verified
@@ -53,15 +54,15 @@ async def test_a_new_node_that_sends_two_receipts_at_once_is_one_node(book: Rece
 
 async def test_the_nodes_are_counted_again_after_an_error(book: ReceiptBook, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await take(book, "n1", "n2") == [Taken.TAKEN, Taken.TAKEN]
-    real = module.receipts.names_of_nodes
+    real = stored.names_of_nodes
 
     def fail(connection: Any) -> Any:
         raise StoreError("the disk has an error")
 
     book._names = {}
     book.forget_names()
-    monkeypatch.setattr(module.receipts, "names_of_nodes", fail)
+    monkeypatch.setattr(stored, "names_of_nodes", fail)
     with pytest.raises(StoreError):
         await take(book, "n3")
-    monkeypatch.setattr(module.receipts, "names_of_nodes", real)
+    monkeypatch.setattr(stored, "names_of_nodes", real)
     assert await take(book, "n3") == [Taken.TOO_MANY_NODES]
