@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -15,6 +16,9 @@ from typing import Any
 import dns.tsig
 import pytest
 
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
+from blocklistd.errors import SyncError
 from blocklistd.limits import MAX_NODES
 from tests.system.daemon import Answer, Daemon, free_port
 from tests.system.test_alarms_to_people import Receiver
@@ -260,3 +264,50 @@ def test_a_secondary_counts_by_its_serial_and_is_known_after_a_restart(feed: Fee
     (found,) = daemon.ask("status").json["subscribers"]["resolver"]["zones"][ZONE]["secondaries"]
     assert (found["address"], found["serial"], found["late"], found["silent"]) == ("127.0.0.1", first, False, False)
     assert isp.nodes == ["edge-1"]
+
+
+def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> None:
+    isp, daemon, today = feed.subscriber("isp-8"), feed.daemon, datetime.now(UTC).date().isoformat()
+    (tmp_path / "token").write_text(isp.token)
+    said: list[str] = []
+    good = tmp_path / "good"
+
+    def sync(command: str = f"test -e {good}") -> str:
+        feed_url, folder, token = f"http://127.0.0.1:{daemon.feed_port}", tmp_path / "copy", tmp_path / "token"
+        options = Options(feed_url, "national", daemon.root, folder, token, node="edge-8", exec=command)
+        return sync_once(options, said.append).how
+
+    def shown() -> list[object]:
+        (node,) = isp.shown["nodes"]
+        assert (node["node"], node["list"]) == ("edge-8", "national")
+        return [node[key] for key in ("version", "reported", "state", "reason")]
+
+    first = feed.status["version"]
+    with pytest.raises(SyncError, match="the next sync runs it again"):
+        sync()
+    assert shown() == [None, first, "failed", "--exec ended with 1"]
+    good.touch()
+    assert sync() == "unchanged"
+    assert shown() == [first, first, "applied", None]
+    taken = feed.metric('receipts_total{outcome="taken"}')
+    assert sync() == "unchanged"
+    assert feed.metric('receipts_total{outcome="taken"}') == taken, "one receipt a version"
+    feed.publish("a.example", "e.example", f"v{first}.example")
+    assert sync() == "diff"
+    assert shown() == [first + 1, first + 1, "applied", None]
+    report = daemon.ask("subscriber report", id="isp-8", **{"from": today, "to": today}).json
+    newest, before = report["lists"]["national"]["versions"][:2]
+    assert (newest["version"], newest["nodes"]["edge-8"]["state"], newest["live"]) == (first + 1, "applied", 1)
+    assert (before["version"], before["nodes"]["edge-8"]["state"]) == (first, "applied")
+    text = daemon.cli("subscriber", "show", "isp-8", "-c", str(daemon.path)).stdout.decode()
+    assert f"edge-8: national at {first + 1}" in text
+    assert said == []
+
+    feed.publish("a.example", "f.example", f"v{first}.example")
+    revoke = f"{sys.executable} -m blocklistd subscriber revoke isp-8 -c {daemon.path}"
+    assert sync(revoke) == "diff"
+    assert len(said) == 1
+    assert "401: the token is wrong or was revoked" in said[0]
+    assert said[0].endswith(f"the receipt for version {first + 2} was not taken: the next sync sends it again")
+    with pytest.raises(SyncError, match="401: the token is wrong or was revoked: ask the publisher"):
+        sync()
