@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -272,10 +273,10 @@ def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> 
     said: list[str] = []
     good = tmp_path / "good"
 
-    def sync(command: str = f"test -e {good}") -> str:
+    def sync(command: str = f"test -e {good}", exceptions: Path | None = None) -> str:
         feed_url, folder, token = f"http://127.0.0.1:{daemon.feed_port}", tmp_path / "copy", tmp_path / "token"
         options = Options(feed_url, "national", daemon.root, folder, token, node="edge-8", exec=command)
-        return sync_once(options, said.append).how
+        return sync_once(replace(options, exceptions=exceptions), said.append).how
 
     def shown() -> list[object]:
         (node,) = isp.shown["nodes"]
@@ -302,6 +303,13 @@ def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> 
     text = daemon.cli("subscriber", "show", "isp-8", "-c", str(daemon.path)).stdout.decode()
     assert f"edge-8: national at {first + 1}" in text
     assert said == []
+
+    one = {"name": "e.example", "reason": "ticket 8", "until": "2999-01-01T00:00:00Z"}
+    (tmp_path / "exceptions.json").write_text(json.dumps({"exceptions": [one]}))
+    assert sync(exceptions=tmp_path / "exceptions.json") == "unchanged"
+    assert shown() == [first + 1, first + 1, "partial", "1 of 3 entries are left out by local exceptions"]
+    assert said == ["1 of 3 entries are left out of national.excepted.ndjson by local exceptions"]
+    said.clear()
 
     feed.publish("a.example", "f.example", f"v{first}.example")
     revoke = f"{sys.executable} -m blocklistd subscriber revoke isp-8 -c {daemon.path}"
