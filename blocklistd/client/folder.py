@@ -180,17 +180,17 @@ class Folder:
         self.save(state)
         return state
 
-    def _write(self, rendering: str, snapshot: BinaryIO, excepted: Excepted, out: BinaryIO) -> _LeftOut:
+    def _write(self, rendering: str, snapshot: BinaryIO, excepted: Excepted, out: BinaryIO) -> _Missing:
         """Writes a rendering. Raises ValueError for a line that is not canonical."""
         if rendering == EXCEPTED:
-            return _LeftOut(0, copy_without(snapshot, excepted, out))
+            return _Missing(0, copy_without(snapshot, excepted, out))
         if not excepted:
-            return _LeftOut(OUTPUTS[rendering](snapshot, out), 0)
+            return _Missing(OUTPUTS[rendering](snapshot, out), 0)
         with self.draft() as (rest, path):
             count = copy_without(snapshot, excepted, rest)
             rest.flush()
             with open(path, "rb") as content:
-                return _LeftOut(OUTPUTS[rendering](content, out), count)
+                return _Missing(OUTPUTS[rendering](content, out), count)
 
     def save(self, state: State) -> None:
         """Writes state.json."""
@@ -210,7 +210,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class _LeftOut:
+class _Missing:
     """The number of entries that a rendering can't express, and of those that local exceptions take out."""
 
     omitted: int

@@ -27,7 +27,7 @@ class Options:
     fails; they get the token of `mirror_token_file`, never that of `token_file`. `ca`, `cert`, `key`, `proxy`: see
     FeedAccess. `format`: "ndjson", or a key of outputs.OUTPUTS for a rendering beside the snapshot. `exec`: a shell
     command to run after a change, for `exec_timeout` seconds. `exceptions`: a file of local exceptions
-    (lines/exceptions.py), whose entries are left out of the rendering. `group`: name of the group that may read the
+    (lines/exceptions.py), whose entries are omitted from the rendering. `group`: name of the group that may read the
     files. `node`: this node's name in receipts, None for the host's; `receipts`: whether they are sent. `probe`: the
     address of a resolver (probe.Resolver), `probe_control` a name that is compared with the test entries, None for the
     name above; `probe_stops`: names and addresses to which the resolver redirects.

@@ -167,7 +167,7 @@ class _Sync:
         excepted, rendering = state.excepted.get(self._options.rendering or "", 0), self._options.rendering
         if self._options.exceptions is not None:
             self._emit(
-                f"{excepted} of {state.entries} entries are left out of {state.list}.{rendering} by local exceptions"
+                f"{excepted} of {state.entries} entries are withheld from {state.list}.{rendering} by local exceptions"
             )
 
     # -- step 6 --------------------------------------------------------------------------------------------------------

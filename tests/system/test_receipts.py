@@ -308,8 +308,8 @@ def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> 
     (tmp_path / "exceptions.json").write_text(json.dumps({"exceptions": [one]}))
     feed.publish("a.example", "e.example", f"w{first}.example")
     assert sync(exceptions=tmp_path / "exceptions.json") == "diff"
-    assert shown() == [first + 2, first + 2, "partial", "1 of 3 entries are left out by local exceptions"]
-    assert said == ["1 of 3 entries are left out of national.excepted.ndjson by local exceptions"]
+    assert shown() == [first + 2, first + 2, "partial", "1 of 3 entries are withheld by local exceptions"]
+    assert said == ["1 of 3 entries are withheld from national.excepted.ndjson by local exceptions"]
     said.clear()
 
     feed.publish("a.example", "f.example", f"v{first}.example")

@@ -61,8 +61,8 @@ def test_the_rendering_is_without_them_and_the_snapshot_is_not(provider: Provide
     assert provider.rendered() == ["b.example"]
     assert provider.here == provider.feed.live
     assert (provider.state["entries"], provider.state["sha256"]) == (3, provider.feed.sha256)
-    assert provider.said == ["2 of 3 entries are left out of national.plain by local exceptions"]
-    assert provider.receipt == ("partial", "2 of 3 entries are left out by local exceptions")
+    assert provider.said == ["2 of 3 entries are withheld from national.plain by local exceptions"]
+    assert provider.receipt == ("partial", "2 of 3 entries are withheld by local exceptions")
     provider.feed.publish("a.example", "b.example", "d.example")
     result = provider.sync(format="plain", exceptions=provider.file)
     assert (result.how, result.excepted) == ("diff", 1)
@@ -99,7 +99,7 @@ def test_one_that_ends_comes_back_although_the_list_is_the_same(
     assert provider.rendered() == ["a.example", "b.example", "c.example"]
     assert len(log.read_bytes()) == 2, "the command applies it"
     assert provider.receipt == ("applied", None)
-    assert provider.said[1:] == ["0 of 3 entries are left out of national.plain by local exceptions"]
+    assert provider.said[1:] == ["0 of 3 entries are withheld from national.plain by local exceptions"]
 
 
 def test_one_ends_while_the_publisher_is_away(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_exceptions_by_hand(host: Pasted) -> None:
     words = host.words(line_with("--exceptions"))
     done = host.run(*words)
     assert (done.returncode, "1 entries (1 excepted), snapshot" in done.stdout) == (0, True)
-    assert done.stderr == "blocklistd: 1 of 1 entries are left out of national.squid by local exceptions\n"
+    assert done.stderr == "blocklistd: 1 of 1 entries are withheld from national.squid by local exceptions\n"
     assert (host.folder / "root" / "try" / "national.squid").read_text() == ""
     assert json.loads(host.run(*words, "--json").stdout)["excepted"] == 1
     file.write_text("{}")
