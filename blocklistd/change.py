@@ -41,6 +41,7 @@ class Policy:
     - `exceptions`: sealed file of local exceptions (lines/exceptions.py); None: there are none.
     - `reverify`, `max_life`: seconds after which entries are due (compose/lifetimes.py); None: there is no such term.
       `ends_by_age`: what is due ends by itself, in an expiry; else it stays live.
+    - `tests`: the hosts of the test entries, which the list has whatever its sources assert.
     """
 
     canonicaliser: int
@@ -58,6 +59,7 @@ class Policy:
     max_life: int | None = None
     ends_by_age: bool = False
     exceptions: Sha256 | None = None
+    tests: tuple[str, ...] = ()
 
     @property
     def files(self) -> set[Sha256]:
@@ -88,7 +90,7 @@ class Policy:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Policy:
         """The policy from its stored form."""
-        return cls(**fields | {name: tuple(fields.get(name, ())) for name in ("sources", "types", "pending")})
+        return cls(**fields | {name: tuple(fields.get(name, ())) for name in ("sources", "types", "pending", "tests")})
 
 
 class ChangeKind(enum.StrEnum):

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NewType
+from typing import Final, NewType
 
 import orjson
 
@@ -38,6 +38,8 @@ ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
 ID = "id"
 """The name, in a line, of an entry's id. A list adds one to each entry that has none. Only an entry from another
 blocklistd has one before."""
+TEST: Final = "test"
+"""The attribute, True, of a test entry: a host that the configuration names, so that resolvers can be probed."""
 
 
 @dataclass(frozen=True, slots=True)

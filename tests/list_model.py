@@ -13,10 +13,11 @@ from tests.versions_of import NOW
 Key = tuple[str, str]
 """The type and value of an entry."""
 Line = tuple[datetime | None, str]
-"""The `expires` and the category of an entry."""
+"""The `expires` and the category of an entry; TEST in the place of the category for a test entry."""
 Listing = dict[Key, Line]
 """What a source lists."""
 
+TEST: Final = "test"
 SOURCES: Final = ("a", "b", "c")
 NAMES: Final = ("a.example", "b.a.example", "c.test")
 SUFFIX: Final = ("domain", "example")
@@ -26,7 +27,8 @@ KEYS: Final = [*[(kind, name) for kind in ("domain", "host") for name in NAMES],
 @dataclass(frozen=True)
 class Rules:
     """The configuration of the list. `sources`: in precedence. `protected`: the names of never_block; `pending`: those
-    that wait for a release. `terms`: those of the lifetime, at whose end entries end."""
+    that wait for a release. `terms`: those of the lifetime, at whose end entries end. `tests`: hosts that the list has
+    whatever its sources say."""
 
     sources: tuple[str, ...] = SOURCES[:2]
     quorum: int = 1
@@ -35,6 +37,12 @@ class Rules:
     additions: bool = True
     pending: frozenset[str] = frozenset()
     terms: tuple[timedelta, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    @property
+    def test_keys(self) -> set[Key]:
+        """The test entries."""
+        return {("host", name) for name in self.tests}
 
 
 @dataclass
@@ -79,7 +87,9 @@ class Model:
         return len(ends) >= self.rules.quorum and ends[self.rules.quorum - 1] <= time
 
     def rule(self, key: Key, *, ends_live: bool) -> str | None:
-        """The rule that withholds an asserted entry, or None. `ends_live`: live entries end by their age, too."""
+        """The rule that withholds an entry, or None. `ends_live`: live entries end by their age, too."""
+        if key in self.rules.test_keys:
+            return self.correction(key)
         lasting = self.lasting(key)
         if key[0] not in self.rules.types:
             return f"type {key[0]}"
@@ -94,11 +104,12 @@ class Model:
         is_live = key in (self.live or {})
         if self.has_outlived(key, self.time) and (ends_live or not is_live):
             return "lifetime"
-        for kind in CorrectionKind:
-            if (kind, key) in self.corrected:
-                return kind.value
         stops = not self.rules.additions or is_protected(key, self.rules.pending)
-        return "additions" if stops and not is_live else None
+        return self.correction(key) or ("additions" if stops and not is_live else None)
+
+    def correction(self, key: Key) -> str | None:
+        """The correction that withholds an entry, or None."""
+        return next((kind.value for kind in CorrectionKind if (kind, key) in self.corrected), None)
 
     def lasting(self, key: Key) -> list[Line]:
         """The lines of an entry that have not ended, in precedence."""
@@ -110,8 +121,10 @@ class Model:
         in an expiry."""
         if self.live is None:
             return
-        found = {key: self.rule(key, ends_live=ends_live) for key in KEYS if self.asserting(key)}
-        self.live = {key: self.lasting(key)[0] for key, rule in found.items() if rule is None}
+        tests = self.rules.test_keys
+        found = {key: self.rule(key, ends_live=ends_live) for key in KEYS if key in tests or self.asserting(key)}
+        live = [key for key, rule in found.items() if rule is None]
+        self.live = {key: (None, TEST) if key in tests else self.lasting(key)[0] for key in live}
         self.withheld = {key: rule for key, rule in found.items() if rule is not None}
 
     def offer(self, source: str, rules: Rules) -> None:

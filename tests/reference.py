@@ -148,6 +148,12 @@ def compose_all(
     lines: list[bytes] = []
     expiries: list[bytes] = []
     counts: Counter[str] = Counter()
+    for key, line in rules.tests.items():
+        asserted.pop((orjson.loads(line)["type"], orjson.loads(line)["value"]), None)
+        if key in rules.corrected:
+            counts[rules.corrected[key]] += 1
+        else:
+            lines.append(line + b"\n")
     for (kind, value), every in asserted.items():
         plain = Entry(kind, value).line()
         now = "" if rules.now is None else rules.now.decode()

@@ -2,6 +2,8 @@
 
 `evaluate` gives the result of one key: its line, or the rule that withholds it. The rules, in their order:
 
+    delisted, embargoed, excepted           a correction of a test entry is in force; no other rule withholds one
+    exception                               the same for a local exception
     type X, ip, public_suffix               the entry alone (`withheld`)
     never_block, own_name, shared_hosts     a guard file has its name (names.py)
     expired                                 every source that lists it says that it has ended
@@ -33,7 +35,7 @@ from blocklistd.lines.expiry import earliest, expiry_of, has_ended
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, type_and_value
 from blocklistd.lines.snapshot import find
-from blocklistd.model import ID, Entry
+from blocklistd.model import ID, TEST, Entry
 
 ENDED: Final = "expired"
 """The rule that withholds the entries whose `expires` has passed."""
@@ -70,6 +72,7 @@ class ListRules:
     - `lifetimes`: None: entries don't end by age. `keeps_live`: a live entry whose lifetime has ended stays live, since
       only an expiry takes it out. `additions`: False: entries that are not live are withheld.
     - `pending`: entries that are not live and hit one of these names are withheld.
+    - `tests`: the lines of the test entries by key; they replace what sources assert.
     """
 
     ids: Ids
@@ -85,6 +88,7 @@ class ListRules:
     additions: bool = True
     pending: NameRules = NO_NAMES
     excepted: frozenset[str] = frozenset()
+    tests: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def stops_additions(self) -> bool:
@@ -134,6 +138,16 @@ def with_id(line: bytes, ids: Ids) -> bytes:
     return entry.line()
 
 
+def line_of_test(host: str, ids: Ids) -> bytes:
+    """The line of a test entry."""
+    return with_id(Entry("host", host, {TEST: True}).line(), ids)
+
+
+def keys_of_tests(hosts: Iterable[str]) -> tuple[bytes, ...]:
+    """The keys of test entries."""
+    return tuple(key_of(Entry("host", host).line()) for host in hosts)
+
+
 def hit_of(line: bytes, rule: str, ids: Ids) -> Hit:
     """The hit of an asserted line."""
     entry = Entry.from_line(with_id(line, ids))
@@ -169,6 +183,9 @@ def kind_of(line: bytes) -> str:
 
 def evaluate(key: bytes, asserted: Asserted, rules: ListRules, *, is_live: bool) -> Evaluated:
     """The result of a key that these sources assert. `is_live`: whether the live version has it."""
+    if (test := rules.tests.get(key)) is not None:
+        rule = rules.corrected.get(key)
+        return Evaluated(test if rule is None else None, rule)
     if not asserted:
         return Evaluated(None, None)
     rule = withheld(asserted[0][1], rules)
@@ -218,7 +235,7 @@ def compose(
         live_line = find(live, key)
         is_live = live_line is not None
         old = _asserted(key, accepted)
-        was = None if is_live or not old else evaluate(key, old, before or rules, is_live=False).rule
+        was = None if is_live else evaluate(key, old, before or rules, is_live=False).rule
         asserted = _asserted(key, sources)
         now = evaluate(key, asserted, rules, is_live=is_live)
         for rule, count in ((was, -1), (now.rule, 1)):

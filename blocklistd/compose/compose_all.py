@@ -8,7 +8,7 @@ withhold.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.expiry import earliest, first_expiry, has_ended, may_end
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, keys_of
-from blocklistd.lines.snapshot import blocks, position
+from blocklistd.lines.snapshot import blocks, find, position
 from blocklistd.model import ID
 
 BLOCK: Final = 1 << 18  # bytes of each source that are composed at a time, at most
@@ -67,7 +67,8 @@ def compose_all(
     """Compose every key: the blocks of the whole snapshot, in order. `spread` may compute the blocks in several
     processes (jobs/spread.py). `live`: the live snapshot; needed if `rules.stops_additions` or
     `rules.keeps_live`."""
-    buffers = [*sources, live if rules.keeps_live or rules.stops_additions else b""]
+    tests = b"".join(line + b"\n" for line in sorted(rules.tests.values()))
+    buffers = [*sources, live if rules.keeps_live or rules.stops_additions else b"", tests]
     cuts = sorted(
         {
             key_of(source[start : source.find(b"\n", start)])
@@ -78,8 +79,10 @@ def compose_all(
     edges = [[0, *_positions(buffer, cuts), len(buffer)] for buffer in buffers]
 
     def work(part: int) -> ComposedChunk:
-        *asserted, now = (buffer[at[part] : at[part + 1]] for buffer, at in zip(buffers, edges, strict=True))
-        return _block(asserted, rules, now)
+        *asserted, now, own = (buffer[at[part] : at[part + 1]] for buffer, at in zip(buffers, edges, strict=True))
+        keys = keys_of(own)
+        made = _block([_without(part, keys) for part in asserted], rules, now)
+        return _with_tests(made, keys, rules) if keys else made
 
     yield from spread(work, len(cuts) + 1)
 
@@ -91,6 +94,26 @@ def _positions(buffer: Buffer, cuts: list[bytes]) -> list[int]:
         at = position(buffer, cut, at)
         found.append(at)
     return found
+
+
+def _without(part: bytes, keys: Iterable[bytes]) -> bytes:
+    """The lines of a source without those of these keys."""
+    for key in keys:
+        if (line := find(part, key)) is not None:
+            start = position(part, key)
+            part = part[:start] + part[start + len(line) + 1 :]
+    return part
+
+
+def _with_tests(made: ComposedChunk, keys: Iterable[bytes], rules: ListRules) -> ComposedChunk:
+    """Adds the test entries of these keys to a block."""
+    lines, withheld = made.data.splitlines(keepends=True), Counter(made.withheld)
+    for key in keys:
+        if (rule := rules.corrected.get(key)) is not None:
+            withheld[rule] += 1
+        else:
+            insort(lines, rules.tests[key] + b"\n")
+    return replace(made, data=b"".join(lines), entries=len(lines), withheld=dict(withheld))
 
 
 class _Merged(NamedTuple):

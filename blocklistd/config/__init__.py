@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import alarms, checks, files, names, public_folder, values
+from blocklistd.config import alarms, checks, files, names, public_folder, test_entries, values
 from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
 from blocklistd.config.guards import GuardSettings, exceptions_file
@@ -170,7 +170,7 @@ class ListSettings:
 
     `sources` are in order of precedence, `quorum` of them must assert an entry. `release` is `auto`, `review` (a person
     approves each version) or `two-person` (two persons do). `expires` is the lifetime of the list's TUF metadata,
-    `retention` the time for which old versions are kept.
+    `retention` the time for which old versions are kept. `test_entries` are hosts.
     """
 
     id: ListId = derived(lambda node: ListId(node.name))
@@ -180,7 +180,7 @@ class ListSettings:
     release: str = setting(choice("auto", "review", "two-person"), default="auto")
     expires: timedelta = setting(duration, default=timedelta(days=14))
     retention: timedelta = setting(duration, default=timedelta(days=90))
-    test_entries: tuple[str, ...] = setting(not_built([], ()), default=())
+    test_entries: tuple[str, ...] = setting(test_entries.test_entries, default=())
     lifetime: LifetimeSettings = setting(section(LifetimeSettings, checks.lifetime), default_factory=LifetimeSettings)
     guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
     exceptions: Path | None = setting(optional(exceptions_file), default=None)
@@ -304,6 +304,8 @@ def check(path: Path) -> CheckedConfig:
     """
     document = ConfigDocument(path)
     config = _root(document).read(_configuration)
+    if config is not INVALID:
+        test_entries.check(document, config)
     if document.problems or config is INVALID:
         raise _config_error(document)
     lines = {key: node.line for key, node in document.nodes.items()}

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from blocklistd.config import Config
+from blocklistd.config.own_names import configured_names
 from blocklistd.daemon import exception_files, plans
 from blocklistd.daemon.exception_files import ExceptionFiles, ExceptionsReading
-from blocklistd.daemon.own_names import configured_names
 from blocklistd.errors import BlocklistError, ConfigProblem
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT

@@ -88,6 +88,7 @@ def _list_plan(
         max_life=_seconds(found.lifetime.max_life),
         ends_by_age=found.lifetime.at_end == "expire",
         exceptions=names.exceptions,
+        tests=found.test_entries,
         selections=tuple(Selection(zone.name, zone.categories) for zone in zones),
     )
 

@@ -1,4 +1,5 @@
-"""Counts the entries that a delta adds, removes and changes, for the reviewer: by category, and by source.
+"""Counts the entries that a delta adds, removes and changes: for the guards, and for the reviewer by category and by
+source.
 
 It runs in the commit job, part by part in several processes, since a first load has a million lines. By category only
 the delta is read. By source the delta is compared with the entries of each source; a list of one source needs no
@@ -16,18 +17,21 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from blocklistd.change import Change
+from blocklistd.change import Change, ChangeKind
+from blocklistd.compose.compose import keys_of_tests
 from blocklistd.compose.figures import NONE, OTHER, category_name
+from blocklistd.compose.guard import Figures
 from blocklistd.errors import StoreError
 from blocklistd.jobs.spread import Work, processes, spread
 from blocklistd.lines.delta import ENTRIES
 from blocklistd.lines.keys import Buffer, key_of, keys_of
 from blocklistd.lines.patched import PatchedLines
-from blocklistd.lines.snapshot import blocks, position
+from blocklistd.lines.snapshot import blocks, find, position
 from blocklistd.model import Sha256, SourceId
 from blocklistd.pipeline.composing import Composed
 from blocklistd.pipeline.suffixes import suffixes_of
 from blocklistd.store.asserted import open_assertion
+from blocklistd.store.entry_versions import change_of
 from blocklistd.store.files import SealedFiles, drop_page_cache
 from blocklistd.store.lists import ListState
 
@@ -46,6 +50,34 @@ _PAIR: Final = re.compile(
 
 Table = dict[str, dict[str, int]]
 """The numbers of entries under `added`, `removed` and `changed`, by category, source or last label."""
+
+
+def guard_figures(
+    files: SealedFiles, state: ListState, change: Change, composed: Composed, automatic: tuple[int, int]
+) -> Figures:
+    """The figures of a composed change, as the guards judge them: without test entries, which only the configuration
+    brings. `automatic`: entries added and removed within WINDOW by versions that no person released."""
+    was = keys_of_tests(state.policy.tests) if state.policy else ()
+    keys = {*was, *keys_of_tests(change.policy.tests)}
+    moved: Counter[str | None] = Counter()
+    if composed.delta is not None:
+        moved.update(change_of(files, composed.delta, key) for key in keys)
+    elif composed.snapshot is not None:
+        with files.map(composed.snapshot.digest) as snapshot:
+            moved["added"] = sum(find(snapshot, key) is not None for key in keys)
+    live = None
+    if state.live is not None:
+        with files.map(state.live.sha256) as snapshot:
+            live = state.live.entries - sum(find(snapshot, key) is not None for key in was)
+    return Figures(
+        live=live,
+        added=composed.added - moved["added"],
+        removed=0 if change.kind == ChangeKind.ROLLBACK else composed.removed - moved["removed"],
+        records=change.records,
+        rejected=change.rejected,
+        day_added=automatic[0],
+        day_removed=automatic[1],
+    )
 
 
 class ChangeFigures(NamedTuple):
@@ -158,7 +190,7 @@ def sources_of_delta(files: SealedFiles, state: ListState, change: Change, compo
         return {}
     before = state.policy.sources if state.policy else ()
     names = list(dict.fromkeys([*change.policy.sources, *before]))
-    if len(names) == 1:
+    if len(names) == 1 and not change.policy.tests and not (state.policy and state.policy.tests):
         return {names[0]: {change: getattr(composed, change) for change in CHANGES}}
     assert composed.delta is not None
     with ExitStack() as stack:

@@ -20,14 +20,14 @@ from typing import Any
 
 from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Reason
 from blocklistd.compose.compose import ADDITIONS
-from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
+from blocklistd.compose.guard import WINDOW, Hold, judge, judge_expiry
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.sandbox import LARGE_WORK, lower_priority
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import AUTO, Act, CandidateId, Sha256, Version
 from blocklistd.pipeline import approvals
 from blocklistd.pipeline.aging import ages_of
-from blocklistd.pipeline.change_figures import ChangeFigures, change_figures
+from blocklistd.pipeline.change_figures import ChangeFigures, change_figures, guard_figures
 from blocklistd.pipeline.commit_audit import write_audit
 from blocklistd.pipeline.composing import Composed, apply_delta, compose_change
 from blocklistd.pipeline.earlier import basis_without
@@ -206,7 +206,9 @@ def compose_and_judge(
     as_approved = composed is not None
     if composed is None:
         composed = compose_change(files, verified, state, request.change, request.now, ages)
-        if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic, None)):
+        if state.live is None and (
+            request.needs_delta or _reasons_to_hold(files, state, request, composed, automatic, None)
+        ):
             composed = composed.with_delta(files, verified)
     withheld = dict(composed.withheld)
     if request.complete is not None:  # its additions are held as a candidate: no rule withholds them
@@ -221,7 +223,7 @@ def compose_and_judge(
         delta = composed.delta if kind not in (ChangeKind.CORRECTION, ChangeKind.ROLLBACK) else None
         of = ChangeKind.EXPIRY if kind == ChangeKind.EXPIRY else None  # a pull's rejection does not keep what has ended
         rejected = candidates.rejected(connection, state.id, delta, of) if delta else None
-    reasons = () if rejected is not None else _reasons_to_hold(state, request, composed, automatic, expected)
+    reasons = () if rejected is not None else _reasons_to_hold(files, state, request, composed, automatic, expected)
     return Judged(composed, rejected, reasons, as_approved)
 
 
@@ -234,7 +236,12 @@ def _composed_request(request: CommitRequest) -> CommitRequest:
 
 
 def _reasons_to_hold(
-    state: ListState, request: CommitRequest, composed: Composed, automatic: tuple[int, int], expected: Sha256 | None
+    files: SealedFiles,
+    state: ListState,
+    request: CommitRequest,
+    composed: Composed,
+    automatic: tuple[int, int],
+    expected: Sha256 | None,
 ) -> tuple[Reason, ...]:
     """The reasons to hold the change. Empty if it may be released, or if it alters nothing.
 
@@ -248,18 +255,9 @@ def _reasons_to_hold(
         return ()
     if request.change.places and approved is None:  # it only takes entries out: one editor may
         return ()
-    is_rollback = request.change.kind == ChangeKind.ROLLBACK
-    if is_rollback and not composed.added and approved is None and not request.keep_held:
+    if request.change.kind == ChangeKind.ROLLBACK and not composed.added and approved is None and not request.keep_held:
         return ()
-    figures = Figures(
-        live=state.live.entries if state.live else None,
-        added=composed.added,
-        removed=0 if is_rollback else composed.removed,
-        records=request.change.records,
-        rejected=request.change.rejected,
-        day_added=automatic[0],
-        day_removed=automatic[1],
-    )
+    figures = guard_figures(files, state, request.change, composed, automatic)
     if request.change.kind == ChangeKind.EXPIRY:
         reasons = judge_expiry(figures, request.plan, release=request.plan.release)
         reasons += request.reasons if composed.added else ()

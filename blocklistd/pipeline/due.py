@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.change import ChangeKind, Policy
-from blocklistd.compose.compose import evaluate
+from blocklistd.compose.compose import evaluate, keys_of_tests
 from blocklistd.compose.lifetimes import Terms, ended_by_age
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.sandbox import COMMIT, LARGE_WORK, lower_priority
@@ -237,10 +237,12 @@ def _due(
         live = stack.enter_context(files.map(state.live.sha256))
         sources = [stack.enter_context(open_assertion(files, digest))[1].read_all() for digest in named]
         ages = stack.enter_context(entry_ages(files, policy, state.ages, kept, state.live.time))
+        tests = keys_of_tests(policy.tests)
         for part in ended_by_age(live, sources, ages, instant):
-            seen.total += len(part.ended)
+            ended = [one for one in part.ended if one.key not in tests]
+            seen.total += len(ended)
             seen.next = earliest((seen.next, part.next))
-            for one in part.ended:
+            for one in ended:
                 line = find(live, one.key)
                 assert line is not None, "it is live"
                 kind, value = type_and_value(line)

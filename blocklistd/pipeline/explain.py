@@ -15,7 +15,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from blocklistd.change import Candidate, Correction
-from blocklistd.compose.compose import Asserted, evaluate, withheld
+from blocklistd.compose.compose import Asserted, evaluate, keys_of_tests, withheld
 from blocklistd.compose.lifetimes import Ending, Terms
 from blocklistd.errors import StoreError
 from blocklistd.lines.expiry import has_ended
@@ -67,7 +67,8 @@ class WhyNot:
 class Explanation:
     """What a list knows of an entry. `rule`: the rule that withholds it. `why_not`: None if it is live. `covered_by`:
     ids of other live entries that block its name. `ending`: the term of a live entry that ends first, if the list has a
-    lifetime; `is_due`: it has ended. `kept`: the newest confirmation by a person."""
+    lifetime; `is_due`: it has ended. `kept`: the newest confirmation by a person. `is_test`: whether it is a test entry
+    of the policy in force."""
 
     entry: FoundEntry
     assertions: tuple[Assertion, ...]
@@ -79,6 +80,7 @@ class Explanation:
     ending: Ending | None = None
     is_due: bool = False
     kept: Confirmation | None = None
+    is_test: bool = False
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -137,8 +139,9 @@ class Explainer:
             why_not=None,
             covered_by=tuple(covering(self._files, state, entry.type, entry.value)),
             kept=kept_entries.confirmation(connection, state.id, entry.type, entry.value),
+            is_test=state.policy is not None and entry.key in keys_of_tests(state.policy.tests),
         )
-        if live and (ending := self._ending(connection, context, entry)) is not None:
+        if live and not found.is_test and (ending := self._ending(connection, context, entry)) is not None:
             now = instant_of(self._clock())
             found = replace(found, ending=ending, is_due=now is not None and ending.end <= now)
         if live:
@@ -207,6 +210,8 @@ class Explainer:
         """Why an entry is not live that no rule withholds."""
         if any(one.change == "added" for one in found.held):
             return "held"
+        if found.entry.key in keys_of_tests(context.plan.tests):
+            return "test_entry"
         states = {one.state for one in found.assertions}
         if "offered" in states:
             if any(_change(self._files, one, found.entry.key) == "added" for one in context.rejected):

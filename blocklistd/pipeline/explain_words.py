@@ -33,6 +33,10 @@ _PLAIN: Final = {
         "a file of names of the list's guards is unusable, so nothing is added, or it hits a name there that waits for "
         "a release: see `blocklistd status`"
     ),
+    "test_entry": (
+        "it is a test entry of the configuration, which the list gets with its first version, or with its next change "
+        "of policy: see `blocklistd candidate list` and `blocklistd status`"
+    ),
     "not_composed": "a source asserts it and no rule withholds it, but the live version is without it: pull the source",
     "no_version": "a source asserts it, but the list has no version yet: see `blocklistd candidate list`",
 }
@@ -47,7 +51,7 @@ def sentence(rule: str, context: ListContext, found: Explanation, lasting: int) 
         return f"the list takes no entry of the {rule}: see `types` of the list"
     for one in found.corrections:
         if rule == one.kind.value:
-            return _correction(one) + ("" if found.assertions else "; no source asserts it now")
+            return _correction(one) + ("" if found.assertions or found.is_test else "; no source asserts it now")
     name = context.plan.id
     match rule:
         case "quorum":

@@ -19,7 +19,8 @@ class ListPlan:
     of entries. compose/guard.py explains them. `release`: `auto` (the guards alone), `review` (one reviewer) or
     `two-person`. `quorum`: sources that must assert an entry. `never_block`, `own_names`, `shared_hosts`: sealed files
     of names. `additions`: False while a guard file is unusable. `selections`: those of the list's zones that have
-    `categories`. `reverify`, `max_life` (seconds), `ends_by_age`: as in Policy.
+    `categories`. `reverify`, `max_life` (seconds), `ends_by_age`, `tests`: as in
+    Policy.
     """
 
     id: ListId
@@ -44,6 +45,7 @@ class ListPlan:
     max_life: int | None = None
     ends_by_age: bool = False
     exceptions: Sha256 | None = None
+    tests: tuple[str, ...] = ()
 
     @property
     def policy(self) -> Policy:
@@ -63,4 +65,5 @@ class ListPlan:
             max_life=self.max_life,
             ends_by_age=self.ends_by_age,
             exceptions=self.exceptions,
+            tests=self.tests,
         )

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from blocklistd.change import Correction, CorrectionKind, Policy
-from blocklistd.compose.compose import ListRules
+from blocklistd.compose.compose import ListRules, line_of_test
 from blocklistd.compose.lifetimes import EntryAges, Terms
 from blocklistd.compose.names import NameRules, Names
 from blocklistd.lines.exceptions import EXCEPTION, NO_EXCEPTIONS, Excepted
+from blocklistd.lines.keys import key_of, type_and_value
 from blocklistd.model import Sha256, SourceId
 from blocklistd.store.ages import StoredAges, open_ages
 from blocklistd.store.files import SealedFiles
@@ -91,6 +92,8 @@ def rules_of(
         excepted = NO_EXCEPTIONS
         if policy.exceptions is not None:
             excepted = Excepted.from_bytes(bytes(stack.enter_context(files.map(policy.exceptions))))
+        tests = {key_of(line): line for line in (line_of_test(host, state.ids) for host in policy.tests)}
+        exceptions = [*excepted.keys, *(key for key in tests if state.ids.of(*type_and_value(key)) in excepted.ids)]
         yield ListRules(
             state.ids,
             policy.types,
@@ -99,12 +102,13 @@ def rules_of(
             instant_of(evaluated),
             quorum=policy.quorum if basis is None else 1,
             names=NameRules(names(policy.never_block), names(policy.own_names), names(policy.shared_hosts)),
-            corrected=dict.fromkeys(excepted.keys, EXCEPTION) | corrected(corrections),
+            corrected=dict.fromkeys(exceptions, EXCEPTION) | corrected(corrections),
             excepted=excepted.ids,
             additions=policy.additions,
             pending=NameRules(*map(names, policy.pending)),
             lifetimes=lifetimes,
             keeps_live=keeps_live,
+            tests=tests,
         )
 
 

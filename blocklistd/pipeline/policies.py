@@ -27,6 +27,7 @@ _KEYS: Final = {
     "ends_by_age": "lifetime.at_end",
     "own_names": "own names",
     "exceptions": "exceptions",
+    "tests": "test_entries",
 }
 """What the configuration calls each part of a policy."""
 

@@ -29,6 +29,7 @@ import orjson
 from blocklistd.kinds.ip import bits, of_bits
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.snapshot import lines, position
+from blocklistd.model import TEST
 from blocklistd.rpz.addresses import ip_owner
 
 MAX_OWNER: Final = 255  # octets of a name in wire format (RFC 1035 section 2.3.4)
@@ -58,7 +59,7 @@ class ZoneRules:
 
 def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[bytes]:
     """Return the sorted names of the hosts, domains and addresses among the lines of a list; others are skipped.
-    `categories`: only entries of these; empty: all."""
+    `categories`: only entries of these, and test entries; empty: all."""
     allowed = set(categories)
     found = []
     for line in entries:
@@ -67,7 +68,7 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
                 break
         else:
             continue
-        if allowed and orjson.loads(line).get("category") not in allowed:
+        if allowed and (entry := orjson.loads(line)).get("category") not in allowed and not entry.get(TEST):
             continue
         start = len(head)
         value = line[start : line.index(b'"', start)] if b"\\" not in line else type_and_value(line)[1]

@@ -40,7 +40,7 @@ from blocklistd.store.lists import release, version_rows
 from blocklistd.store.pulls import accept_body
 from blocklistd.times import TOLERANCE, rfc3339
 from tests import reference
-from tests.list_model import KEYS, NAMES, SOURCES, Key, Line, Listing, Model, Rules, is_protected
+from tests.list_model import KEYS, NAMES, SOURCES, TEST, Key, Line, Listing, Model, Rules, is_protected
 from tests.unit.test_pipeline_pull import NoPublisher, NoZones, background_ended, hotline, render_nothing, resources_of
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -62,6 +62,7 @@ all_rules = st.builds(
     types=st.sampled_from([("url", "host", "domain"), ("url", "host", "domain"), ("domain",)]),
     protected=st.frozensets(st.sampled_from([*NAMES, "x.b.a.example"]), max_size=1),
     additions=st.sampled_from([True, True, True, False]),
+    tests=st.sampled_from([(), (), ("a.example",), ("c.test", "b.a.example")]),
 )
 texts = st.sampled_from([*NAMES, "https://a.example/"])
 terms = st.sampled_from([None, None, 12, 24, 48])
@@ -138,6 +139,7 @@ class World(RuleBasedStateMachine):
             types=rules.types,
             never_block=protected,
             additions=rules.additions or not self.stops,
+            tests=rules.tests,
             reverify=self.reverify and self.reverify * 3600,
             max_life=self.max_life and self.max_life * 3600,
             ends_by_age=bool(self.reverify or self.max_life),
@@ -294,11 +296,11 @@ class World(RuleBasedStateMachine):
         self.replay()
         if state.live is None or model.live is None:
             return
-        found = {keyed(line): (of.get("expires"), of["category"]) for line in self.lines if (of := json.loads(line))}
+        found = {keyed(line): (of.get("expires"), category_of(of)) for line in self.lines if (of := json.loads(line))}
         assert found == {key: (ends and rfc3339(ends), category) for key, (ends, category) in model.live.items()}
         assert state.live.entries == len(model.live)
         assert state.withheld == Counter(model.withheld.values())
-        assert not any(is_protected(key, model.rules.protected) for key in found)
+        assert not any(is_protected(key, model.rules.protected) for key in found.keys() - model.rules.test_keys)
         assert {place_of(one): one.until for one in state.corrections} == model.corrected
         with self.versions.database.read() as connection:
             hits = {(row.type, row.value) for row in guard_hits.of_list(connection, LIST)}
@@ -346,7 +348,8 @@ class World(RuleBasedStateMachine):
             if BASIS not in model.accepted:
                 assert [of.source for of in one.assertions if of.state == "accepted"] == asserting
             assert {of.kind for of in one.corrections} == {kind for kind, of in model.corrected if of == key}
-            if asserting:
+            assert one.is_test == (key in model.rules.test_keys and model.live is not None)
+            if asserting or one.is_test:
                 assert one.rule == model.withheld.get(key)
             assert [[of.added_in, of.removed_in or inf] for of in one.versions.intervals] == self.history[key]
             effects = {held.id: effect(self.changes(held.delta), key) for held in self.held}
@@ -356,6 +359,11 @@ class World(RuleBasedStateMachine):
 def keyed(line: bytes) -> Key:
     found = json.loads(line)
     return found["type"], found["value"]
+
+
+def category_of(entry: dict[str, Any]) -> str:
+    """The category as the model has it."""
+    return TEST if entry.get("test") is True else entry["category"]
 
 
 def effect(changes: Changes, key: Key) -> str | None:

@@ -1,5 +1,6 @@
 """The law of composing: in full, many lines at a time, it is the plain implementation, under any quorum, corrections,
-local exceptions, stop of additions and names that wait for a release, wherever the sources are split into blocks."""
+local exceptions, test entries, stop of additions and names that wait for a release, wherever the sources are split
+into blocks."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ some = st.sets(st.sampled_from(NAMES), max_size=3)
     some,
     some,
     st.none() | some,
+    some,
 )
 def test_composing_in_full_is_the_plain_implementation(
     sources: list[bytes],
@@ -41,6 +43,7 @@ def test_composing_in_full_is_the_plain_implementation(
     delisted: set[str],
     excepted: set[str],
     live: set[str] | None,
+    tests: set[str],
 ) -> None:
     ids = Ids(BLAKE2B, b"s" * 32)
     rules = ListRules(
@@ -55,6 +58,11 @@ def test_composing_in_full_is_the_plain_implementation(
         additions=live is None or bool(pending),
         pending=NameRules(Names(names_file(pending)) if pending else None),
         excepted=frozenset(ids.of(b"domain", name.encode()) for name in excepted),
+        tests={
+            Entry(kind, name).line()[:-1]: Entry(kind, name, {"id": "e-0", "test": True}).line()
+            for name in tests
+            for kind in ("domain", "host")
+        },
     )
     lines = [Entry("domain", name).line() for name in sorted(live or ())]
     (plain,) = reference.compose_all(sources, rules, [line[:-1] for line in lines])

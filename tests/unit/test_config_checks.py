@@ -308,8 +308,32 @@ def test_entries_can_not_end_by_themselves_without_a_term(tmp_path: Path) -> Non
     assert problem.expected == "`review`, or a duration in `reverify` or `max_life`: nothing would ever end"
 
 
-def test_test_entries_are_not_built_and_their_off_value_is_read(tmp_path: Path) -> None:
+def test_test_entries_are_canonical_hosts(tmp_path: Path) -> None:
+    found = read(tmp_path, of_list("test_entries: [BlockTest.ISP.example, bücher.isp.example]"))
+    assert found.lists[ListId("national")].test_entries == ("blocktest.isp.example", "xn--bcher-kva.isp.example")
     assert read(tmp_path, of_list("test_entries: []")).lists[ListId("national")].test_entries == ()
-    (problem,) = problems(tmp_path, of_list("test_entries: [blocktest.isp.example]"))
-    assert (problem.line, problem.key) == (10, "lists.national.test_entries")
-    assert problem.expected == "`[]`: not built in this version"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["192.0.2.1", "isp", "'*.isp.example'", "https://isp.example/", "a..example", "''", "'a.example,b.example'", "1"],
+)
+def test_a_test_entry_that_is_no_host_is_an_error(tmp_path: Path, wrong: str) -> None:
+    (problem,) = problems(tmp_path, of_list(f"test_entries: [blocktest.isp.example, {wrong}]"))
+    assert (problem.line, problem.key.startswith("lists.national.test_entries")) == (10, True)
+    assert problem.expected == "a host under a name of your own, like blocktest.isp.example"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["test_entries: [a.isp.example, A.isp.example]"], "each once in the list"),
+        ([f"test_entries: [{', '.join(f't{number}.isp.example' for number in range(9))}]"], "at most 8"),
+        (["test_entries: [a.isp.example]", "types: [url]"], "`host` among the `types` of the list"),
+        (["test_entries: [hotline.example]"], "another host: the feed, a zone, a source or the webhook has this name"),
+    ],
+)
+def test_test_entries_that_are_refused(tmp_path: Path, written: list[str], expected: str) -> None:
+    (problem,) = problems(tmp_path, of_list(*written))
+    assert problem.line == 10
+    assert problem.expected.startswith(expected)

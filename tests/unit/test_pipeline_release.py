@@ -121,6 +121,28 @@ async def test_a_held_first_version_waits_for_a_person_after_a_reload(
     assert scene.live == {*HUNDRED, *FIFTY}
 
 
+async def test_no_guard_counts_a_test_entry_and_none_makes_a_version_alone(scene: Scene) -> None:
+    strict: dict[str, Any] = {"min_change": 0, "max_added": 0.0, "max_removed": 0.0, "daily": None}
+    tests = ("blocktest.isp.example", "n0.example")
+    await scene.configure(tests=tests, min_entries=2, **strict)
+    assert (scene.version, scene.held) == (0, [])
+    scene.store_offer("second")
+    found = await scene.pull("first", "n0.example")  # the domain
+    assert {reason.guard: reason.found for reason in scene.case(found.candidate).candidate.reasons} == {
+        "min_entries": "1 entries"
+    }
+    assert await scene.approve(found.candidate) == 1
+    assert scene.versions.state.live is not None
+    assert scene.versions.state.live.entries == 3
+    await scene.configure(tests=(), min_entries=1)
+    assert (scene.version, scene.live, scene.held) == (2, {"n0.example"}, [])
+    await scene.configure(tests=tests)
+    assert (scene.version, scene.live, scene.held) == (3, {*tests}, [])
+    await scene.pull("first", "n0.example", "n1.example")
+    assert {reason.guard for case in scene.held for reason in case.candidate.reasons} == {"max_added"}
+    assert str(scene.held[0].candidate.reasons[0]) == "max_added: 100.0% (1 of 1), limit 0%"
+
+
 async def test_a_second_source_with_the_same_names_does_not_release_a_held_first_version(scene: Scene) -> None:
     await scene.configure(release="review")
     scene.store_offer("second", *FIFTY[:1])

@@ -22,10 +22,11 @@ _STATES: Final = {
 _JSON: Final = (
     '`{"list","id","type","live","since","sources":[{"source","ref","since","expires","state"}],"versions":[{"added_in",'
     '"removed_in","added","removed"}],"known_from","delisted":null|{"user","since","until","owner","why"},"embargo",'
-    '"excepted","lifetime":null|{"term","since","ends","due"},"kept":null|{"user","since","why"},"withheld","held":[{"candidate","change","guards"}],"why_not":null|{"rule","text"},"covered_by":[ID…],'
+    '"excepted","test","lifetime":null|{"term","since","ends","due"},"kept":null|{"user","since","why"},"withheld","held":[{"candidate","change","guards"}],"why_not":null|{"rule","text"},"covered_by":[ID…],'
     '"related":[ID…],"others":[…]}`. `versions`: from `added_in` to before `removed_in` (null: it is live). '
     "`known_from`: before this version nothing is known (null: all versions are known). `since` of a source: null if "
-    "not known. `withheld`: the rule. `others`: the same for other types of the text that the list knows."
+    "not known. `withheld`: the rule. `test`: whether it is a test entry. "
+    "`others`: the same for other types of the text that the list knows."
 )
 
 
@@ -41,6 +42,8 @@ def _rows(list_id: str, one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "live", _live(one)
     if one["why_not"]:
         yield "why not", one["why_not"]["text"]
+    if one["test"]:
+        yield "source", "a test entry of the configuration"
     for source in one["sources"]:
         yield "source", _source(source)
     for made in one["versions"][-SHOWN_VERSIONS:]:

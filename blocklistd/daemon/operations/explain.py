@@ -46,6 +46,7 @@ def _document(found: Explanation) -> Document:
         "since": _time(live.since) if live else None,
         "why_not": {"rule": found.why_not.rule, "text": found.why_not.text} if found.why_not else None,
         "withheld": found.rule,
+        "test": found.is_test,
         "sources": [_source(one) for one in found.assertions],
         "versions": [
             {

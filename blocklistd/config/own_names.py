@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from blocklistd.config import Config
 from blocklistd.config.names import ACTIONS
 from blocklistd.kinds import InvalidEntry
 from blocklistd.kinds.name import name
+
+if TYPE_CHECKING:
+    from blocklistd.config import Config
 
 
 def configured_names(config: Config) -> frozenset[str]:

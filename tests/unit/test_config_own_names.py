@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blocklistd.daemon.own_names import configured_names
+from blocklistd.config.own_names import configured_names
 from tests.unit.configuring import VALID, read
 
 
