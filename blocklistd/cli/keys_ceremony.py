@@ -8,6 +8,7 @@ holders sign one after another with `keys sign`, and which `keys adopt` brings b
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -176,10 +177,19 @@ def _carry_out(
             )
         write_all({path: (key, 0o600) for path, key in new_keys.items()})
         if out is None:
-            session.answer(daemon.ask(COMMANDS["keys adopt"], {"root": new.to_dict()}), show_keys)
+            adopted = daemon.ask(COMMANDS["keys adopt"], {"root": new.to_dict()})
+            session.answer(adopted, show_keys)
+            _show_new_keys(session, new_keys)
             return
     _write(out, new)
+    _show_new_keys(session, new_keys)
     _answer_file(session, out, current, new)
+
+
+def _show_new_keys(session: Session, new_keys: Collection[Path]) -> None:
+    """Prints where the new root keys are, if any were made, as `keys init` does."""
+    if new_keys and not session.json:
+        click.echo("\n".join(("new root keys, take them off this host now:", *(f"  {path}" for path in new_keys))))
 
 
 def _answer_file(session: Session, file: Path, current: Metadata[Root], new: Metadata[Root]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import ssl
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import urllib3
+from cryptography.x509 import load_pem_x509_certificate
 
 from blocklistd.errors import SyncError
 
@@ -17,7 +20,7 @@ STATUS_HINTS: Final = {
     403: "not an answer of blocklistd: a proxy refused the request, or this is another server: check the address",
     404: "there is no such list for this token: check its name, or ask the publisher",
     410: "the file is no longer kept: try again",
-    429: "too many requests of this subscriber are under way: stop other syncs, or try again later",
+    429: "too many requests of this subscriber, or too many at once: stop other syncs, or try again later",
     502: "the proxy before the feed does not reach it: try again later",
     503: "the publisher is starting or repairing its state: try again later",
     504: "the proxy before the feed does not reach it: try again later",
@@ -34,6 +37,28 @@ class RefusedRequest(SyncError):
         super().__init__(text)
         self.status = status
         self.retry_after = retry_after
+
+
+def certificate_remedy(path: Path, now: datetime) -> str:
+    """Why a feed refuses this client certificate, as far as this host knows; `now` by its clock."""
+    try:
+        certificate = load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):  # replaced since it was used
+        return f"the client certificate {path} is refused: renew it, or ask the publisher"
+    if now > (end := certificate.not_valid_after_utc):
+        return (
+            f"the client certificate {path} expired on {end:%Y-%m-%d}, and this clock shows {now:%Y-%m-%d}: renew it; "
+            f"one with the same key needs no registration"
+        )
+    if now < (start := certificate.not_valid_before_utc):
+        return (
+            f"the client certificate {path} is valid from {start:%Y-%m-%d} on, and this clock shows {now:%Y-%m-%d}: "
+            f"check the clock"
+        )
+    return (
+        f"the key of the client certificate {path} is not registered for a subscriber, or the publisher names "
+        f"authorities and none has signed it: ask the publisher"
+    )
 
 
 def cause_and_remedy(error: BaseException) -> str:

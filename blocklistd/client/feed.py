@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import orjson
 import urllib3
@@ -17,7 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from blocklistd import __version__
 from blocklistd.client.connections import FeedAccess, connection_pool
-from blocklistd.client.failures import STATUS_HINTS, RefusedRequest, cause_and_remedy
+from blocklistd.client.failures import STATUS_HINTS, RefusedRequest, cause_and_remedy, certificate_remedy
 from blocklistd.errors import SyncError
 from blocklistd.limits import (
     CHUNK,
@@ -42,7 +43,7 @@ class FeedClient:
         if access.token:
             self._headers["Authorization"] = f"Bearer {access.token}"
         self._pool = connection_pool(url, access, self._headers)
-        self._has_certificate = access.cert is not None
+        self._certificate = access.cert
         self.base = f"{url.rstrip('/')}/v1/lists/{list_name}"
         self.received = 0  # bytes of all bodies, before decompression
         self._stop = stop or threading.Event()
@@ -135,8 +136,8 @@ class FeedClient:
         next_step = STATUS_HINTS.get(status, "try again later")
         if status == 401 and "Authorization" not in self._headers:
             next_step = "no token was sent: name the file that holds it with --token-file"
-            if self._has_certificate:
-                next_step = "the client certificate is not registered for a subscriber: ask the publisher"
+            if self._certificate:
+                next_step = certificate_remedy(self._certificate, datetime.now(UTC))
         return RefusedRequest(f"{self.base}: the feed answered {status}: {next_step}", status, self._retry_after)
 
 

@@ -108,7 +108,9 @@ def _token(path: Path | None) -> str | None:
         return None
     token = read_given(path).strip()
     if not re.fullmatch(rb"[!-~]+", token):
-        raise SyncError(f"{path}: expected one token, in printable ASCII, and nothing else")
+        words = len(token.split())
+        found = "characters that are not printable ASCII" if words == 1 else f"{words} words" if words else "nothing"
+        raise SyncError(f"{path}: found {found}, expected the token alone, one word: copy it from the publisher again")
     return token.decode()
 
 

@@ -130,7 +130,7 @@ def _updater(feed: FeedClient, root: bytes, metadata: Path) -> Updater:
         return Updater(str(metadata), f"{feed.base}/metadata/", fetcher=TufFetcher(feed), bootstrap=root)
     except RepositoryError as error:
         raise SyncError(
-            f"the trusted root can't be verified: {error}: expected the root.json that the publisher gave you"
+            f"--root: the trusted root can't be verified: {error}: expected the root.json that the publisher gave you"
         ) from None
 
 

@@ -78,7 +78,9 @@ def change_root_keys(
         root.add_key(key, "root")
     role.threshold = role.threshold if threshold is None else threshold
     if sorted(role.keyids) == sorted(old) and threshold is None:
-        raise SigningError("nothing changes: name root keys with --add-key, --remove-key or --root-out, or --threshold")
+        raise SigningError(
+            "the root keys stay the same: name root keys with --add-key, --remove-key or --root-out, or --threshold"
+        )
     _check_threshold(root)
 
 

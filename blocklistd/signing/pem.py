@@ -45,12 +45,13 @@ def read_private_key(path: Path, ask: Ask | None = None) -> CryptoSigner:
         raise SigningError(
             f"{path}: {error.strerror}: expected the key that `keys init` wrote, readable by uid {os.geteuid()}"
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError):
         if encrypted and ask:
             raise SigningError(
                 f"{path}: the passphrase is wrong, or the file is damaged: run the command again"
             ) from None
-        raise SigningError(f"{path}: expected {expected} ({type(error).__name__}): restore the key file") from None
+        found = "another kind of key" if b"PRIVATE KEY" in body else "something else"
+        raise SigningError(f"{path}: found {found}, expected {expected}: name or restore the key file") from None
 
 
 def open_token(uri: str, ask: Ask) -> Signer:

@@ -307,7 +307,7 @@ def test_a_wrong_key_file_is_an_error(tmp_path: Path, hotline: HotlineThread) ->
     online.write_bytes((tmp_path / "root" / "root-1.pem").read_bytes())
     assert "another key" in fails_to_start(daemon)
     online.write_text("not a key\n")
-    assert "expected a private key in PEM" in fails_to_start(daemon)
+    assert "found something else, expected a private key in PEM" in fails_to_start(daemon)
     online.unlink()
     assert "online.pem: No such file" in fails_to_start(daemon)
     online.write_bytes(right)

@@ -132,8 +132,10 @@ def test_clients_of_every_earlier_root_follow(tmp_path: Path) -> None:
             else:
                 made = tmp_path / f"root-{turn}"
                 more = ("--root-out", str(made), "--root-keys", "3", "--threshold", "2")
-                publisher.keys("rotate", "root", *more, *publisher.signed_by(1, 2))
+                said = publisher.keys("rotate", "root", *more, *publisher.signed_by(1, 2)).stdout.decode()
                 publisher.holders = [made / f"root-{number}.pem" for number in (1, 2, 3)]
+                end = "\n".join(f"  {path}" for path in publisher.holders)
+                assert said.endswith(f"new root keys, take them off this host now:\n{end}\n")
                 assert (tmp_path / "keys/online.pem").read_bytes() == old
             if turn % 4 == 3:
                 publisher.keys("renew", "root", *publisher.signed_by(0, 1))
@@ -175,7 +177,9 @@ def test_refusals_change_nothing(tmp_path: Path) -> None:
         assert "a threshold of 3 of 1 root keys" in publisher.refusal(
             "rotate", "root", "--root-out", str(tmp_path / "new"), "--threshold", "3", *publisher.signed_by(0, 1)
         )
-        assert "nothing changes" in publisher.refusal("rotate", "root", *publisher.signed_by(0, 1))
+        assert "the root keys stay the same: name root keys with" in publisher.refusal(
+            "rotate", "root", *publisher.signed_by(0, 1)
+        )
         assert "expected the id of one of the root keys" in publisher.refusal(
             "rotate", "root", "--remove-key", "0123456789", *publisher.signed_by(0, 1)
         )

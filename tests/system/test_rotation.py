@@ -142,10 +142,12 @@ def test_the_command_prints_what_to_paste_and_until_when_the_old_is_valid(scene:
     assert "mod-queryacl:" in text, "of the registered software"
     assert first["tsig"]["secret"] not in text
     assert re.search(r"^The old token and TSIG key of isp are valid until \S+Z\.$", text, re.M)
+    text = scene.daemon.cli(*command, "--grace", "0s").stdout.decode()
+    assert text.endswith("\nThe old token and TSIG key of isp are invalid from now on.\n")
     wrong = scene.daemon.cli(*command, "--grace", "91d", check=False)
     assert wrong.returncode == 2
     assert b"at most 90d" in wrong.stderr
     scene.daemon.ask("subscriber revoke", id="isp")
     assert scene.daemon.cli(*command, check=False).returncode == 1
     lines = [line["action"] for line in scene.daemon.ask("audit").json if line["object"] == "isp"]
-    assert lines == ["subscriber add", "subscriber rotate", "subscriber revoke"]
+    assert lines == ["subscriber add", "subscriber rotate", "subscriber rotate", "subscriber revoke"]

@@ -8,11 +8,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
 from blocklistd.client.connections import FeedAccess
+from blocklistd.client.failures import certificate_remedy
 from blocklistd.client.feed import FeedClient
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
@@ -198,5 +201,23 @@ def test_an_unknown_certificate_is_named_if_there_is_no_token(feed: TlsFeed, tmp
     (tmp_path / "client").mkdir()
     cert, key = make_certificate(tmp_path / "client", "isp")
     client = FeedClient(feed.url, LIST, FeedAccess(None, feed.certificate, cert, key))
-    assert "the client certificate is not registered" in str(client.status_error(401))
+    assert f"the key of the client certificate {cert} is not registered" in str(client.status_error(401))
     client.close()
+
+
+def test_a_certificate_out_of_its_time_is_named_with_both_dates(tmp_path: Path) -> None:
+    cert, _ = make_certificate(tmp_path, "isp")
+    loaded = load_pem_x509_certificate(cert.read_bytes())
+    year = timedelta(days=365)
+    end, later = loaded.not_valid_after_utc, loaded.not_valid_after_utc + year
+    text = certificate_remedy(cert, later)
+    assert text.startswith(
+        f"the client certificate {cert} expired on {end:%Y-%m-%d}, and this clock shows {later:%Y-%m-%d}: renew it"
+    )
+    start, earlier = loaded.not_valid_before_utc, loaded.not_valid_before_utc - year
+    assert (
+        f"is valid from {start:%Y-%m-%d} on, and this clock shows {earlier:%Y-%m-%d}: check the clock"
+        in certificate_remedy(cert, earlier)
+    )
+    cert.write_text("no certificate")
+    assert "is refused: renew it, or ask the publisher" in certificate_remedy(cert, later)

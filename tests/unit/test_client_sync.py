@@ -299,9 +299,11 @@ def test_a_wrong_or_missing_token_is_an_error(scene: Scene) -> None:
     scene.sync()
     (scene.folder / "token").write_text("wrong")
     refused(scene, "401: the token is wrong or was revoked")
-    for token in (b"", b"two words", b"two\nlines", "ö".encode(), b"\xff"):
+    odd = "characters that are not printable ASCII"
+    wrong = {b"": "nothing", b"two words": "2 words", b"two\nlines": "2 words", "ö".encode(): odd, b"\xff": odd}
+    for token, found in wrong.items():
         (scene.folder / "token").write_bytes(token)
-        refused(scene, "expected one token")
+        refused(scene, f"found {found}, expected the token alone")
     (scene.folder / "token").unlink()
     refused(scene, "No such file")
 

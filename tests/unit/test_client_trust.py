@@ -107,7 +107,7 @@ def test_metadata_of_another_root_is_refused(simulator: FeedSimulator, client: C
     with pytest.raises(SyncError, match="can't be verified"):
         client.look(root=stranger.root)
     for wrong in (b"nonsense", simulator.metadata["timestamp.json"]):
-        with pytest.raises(SyncError, match=r"the trusted root can't be verified: .*: expected the root\.json"):
+        with pytest.raises(SyncError, match=r"--root: the trusted root can't be verified: .*: expected the root\.json"):
             Client(simulator, tmp_path / "other").look(root=wrong)
 
 

@@ -94,7 +94,8 @@ def test_commands_are_printed_for_each_list(capsys: pytest.CaptureFixture[str], 
         assert sync is not None
         assert curl[1] == ("curl -sS --cacert ca.pem -H @-" if private else "curl -sS -H @-")
         assert ("--ca ca.pem" in sync[1]) == private
-    assert ("as ca.pem" in text) == private
+    assert ("as ca.pem" in re.sub(r"\s+", " ", text)) == private
+    assert "\ncertificate authority as ca.pem, run:\n" in text or not private
     assert SECRET in text
 
 
@@ -125,13 +126,15 @@ def test_an_unknown_software_is_refused() -> None:
 
 def test_a_change_is_shown_with_the_command_for_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     done: dict[str, Any] = {"id": "isp", "lists": [], "zones": ["rpz.example"], "unsigned": [], "software": None}
-    done |= {"added": {"zone": ["rpz.example"]}, "removed": {"notify": ["192.0.2.1:53"]}}
+    done |= {"nodes": [], "added": {"zone": ["rpz.example"]}, "removed": {"notify": ["192.0.2.1:53"]}}
     shown = configurations(PUBLISHER, ZONES, TSIG | {"secret": "SECRET"}, chosen=software("bind:9.20"))
-    SET.show({**done, "config": shown}, {"software": None})
+    SET.show({**done, "config": shown}, {"software": None, "objective": None})
     text = capsys.readouterr().out
     assert text.startswith("isp: added zone rpz.example\nisp: removed notify 192.0.2.1:53\n")
     assert "  blocklistd subscriber show isp --software bind\n" in text
-    SET.show({**done, "added": {}, "removed": {}, "config": shown}, {"software": "bind:9.20"})
+    SET.show({**done, "added": {}, "removed": {}, "config": shown}, {"software": None, "objective": "6h"})
+    assert capsys.readouterr().out == "isp: its objective is 6h\n"
+    SET.show({**done, "added": {}, "removed": {}, "config": shown}, {"software": "bind:9.20", "objective": None})
     text = capsys.readouterr().out
     assert "ede censored" in text
     assert "Instead of SECRET: the secret of the key" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,7 @@ from blocklistd.errors import RefusedError
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula."""
+_DATE: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NOTE: Final = "An entry that several sources list counts for each of them: the sources do not add up to the total."
 
 
@@ -28,7 +30,8 @@ def day(value: object) -> str:
         if str(found) != text:
             raise ValueError
     except ValueError:
-        raise RefusedError("expected a date such as 2026-11-20 (YYYY-MM-DD)") from None
+        no_day = f"found {text}, which is no day of a calendar, " if _DATE.fullmatch(text) else ""
+        raise RefusedError(f"{no_day}expected a date such as 2026-11-20 (YYYY-MM-DD)") from None
     if found.year < 1971:
         raise RefusedError("expected a date from 1971 on")
     return text

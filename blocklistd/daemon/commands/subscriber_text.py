@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from blocklistd.daemon.commands.command import Document, Values
+from blocklistd.daemon.commands.moments import duration
 from blocklistd.daemon.commands.text import age, serial, table
 from blocklistd.daemon.profiles.request import SECRET
 from blocklistd.daemon.profiles.versions import software_of
@@ -28,7 +29,7 @@ def _show_lists(done: Document, lists: Sequence[str]) -> None:
     click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}. It is shown only now: keep it.")
     url, private = done["url"], done.get("private_ca")
     curl, sync = (" --cacert ca.pem", " --ca ca.pem") if private else ("", "")
-    files = "root.json, and the feed's certificate authority as ca.pem" if private else "and root.json"
+    files = "root.json, and the feed's\ncertificate authority as ca.pem" if private else "and root.json"
     click.echo(f"With the token in the file `token`, {files}, run:\n")
     header = "printf 'Authorization: Bearer %s' \"$(cat token)\""
     for name in lists:
@@ -66,8 +67,12 @@ def show_rotated(done: Document, values: Values) -> None:
     software = values["software"] or done["software"]
     given = {"lists": done["lists"], "zones": done["zones"], "address": done["unsigned"], "software": software}
     show_added(done, given)
+    old = f"The old token and TSIG key of {done['id']} are"
+    if not duration(values["grace"]):
+        click.echo(f"\n{old} invalid from now on.")
+        return
     click.echo(
-        f"\nThe old token and TSIG key of {done['id']} are valid until {done['until']}.\n"
+        f"\n{old} valid until {done['until']}.\n"
         f"`blocklistd subscriber show {done['id']}` says when they were last used."
     )
 
@@ -85,7 +90,7 @@ def show_changed(done: Document, values: Values) -> None:
     if software:
         click.echo(f"{name}: its software is {software}")
         _show_again(done, software)
-    elif done["zones"]:
+    elif done["zones"] and (any(done["added"].values()) or any(done["removed"].values())):
         registered = software_of(done["software"], unsigned=bool(done["unsigned"])).name
         click.echo(
             f"\nIts name servers may need another configuration:\n"

@@ -75,7 +75,8 @@ class ListOperations:
         view = self._known(list_id)
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
-                raise RefusedError(f"list {list_id} has the versions 1 to {view.version}: choose two of them")
+                last = f"found {start} and {end}, expected numbers from 1 to {view.version}, the newest version"
+                raise RefusedError(f"list {list_id}: {last}")
             case Reach.TOO_OLD:
                 raise RefusedError(
                     f"list {list_id}: diffs are kept from version {view.oldest_diff} on: choose a later version"

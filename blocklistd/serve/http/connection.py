@@ -7,7 +7,8 @@ A Connection without `bodies` gives aiohttp's parser one head at a time:
     closed       after FIRST_REQUEST seconds without a request; KEEPALIVE seconds after an answer; if the client takes
                  nothing of an answer for WRITE_STALL seconds; if a head, or what waits, is larger than `max_bytes`;
                  after the answer to a request whose body was not read
-With `bodies` (the control socket) the parser gets all bytes as they arrive.
+With `bodies` (the control socket) the parser gets all bytes as they arrive. A head that `repeat` answers (repeats.py)
+does not go to the parser.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
-from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY, MAX_REQUEST_HEAD, WRITE_STALL
+from blocklistd.limits import (
+    FIRST_REQUEST,
+    MAX_REPEATED_HEAD,
+    MAX_REQUEST_BODY,
+    MAX_REQUEST_HEAD,
+    WRITE_STALL,
+)
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.http.problems import PROBLEM, Problem
+from blocklistd.serve.http.repeats import Repeat
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _TOO_LARGE: Final = Problem(
@@ -59,6 +67,10 @@ class Connection(web.RequestHandler):
         """The bytes of an incomplete head that the parser has; with `bodies`, all bytes of the request that it has."""
         self.waiting_bytes = b""
         """Bytes that wait until the present request is answered."""
+        self.head = b""
+        """The head of the last request, unless it is large."""
+        self.repeat: Repeat | None = None
+        """What answers the last head again, if anything may."""
         self.answering = False
         """Whether a request is under way. Always False with `bodies`."""
         self.uploading = False
@@ -121,8 +133,32 @@ class Connection(web.RequestHandler):
             return
         known_to_parser = len(self.incomplete_head)
         head, end, self.waiting_bytes = (self.incomplete_head + self.waiting_bytes).partition(_END_OF_HEAD)
+        if end and not known_to_parser and self.answers_again(head):
+            self.request_done()
+            return
         self.incomplete_head, self.answering = (b"", True) if end else (head, False)
+        self.head = head if end and len(head) <= MAX_REPEATED_HEAD else b""
         super().data_received((head + end)[known_to_parser:])
+
+    def answers_again(self, head: bytes) -> bool:
+        """Answers a head that is the same as the last one, if `repeat` does and the client takes what is sent.
+
+        A head is parsed again after REPEATS_FOR seconds: aiohttp's keep-alive time begins with an answer of its own.
+        """
+        repeat, began = self.repeat, asyncio.get_running_loop().time()
+        if repeat is None or head != repeat.head or began > repeat.until or self.ends or self.stall_timer is not None:
+            return False
+        self.accepted.begin()
+        try:
+            answer = repeat.answer()
+        finally:
+            self.accepted.end()
+        if answer is None or self.transport is None:
+            self.repeat = None
+            return False
+        cast(asyncio.WriteTransport, self.transport).write(answer)
+        repeat.observe(asyncio.get_running_loop().time() - began)
+        return True
 
     def take_body(self, length: int) -> None:
         """Gives the parser the body of the request under way, of `length` bytes, as it arrives."""

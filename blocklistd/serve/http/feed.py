@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -17,6 +18,7 @@ from blocklistd.serve.http.access import Access, entitled
 from blocklistd.serve.http.connection import while_connected
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.repeats import may_repeat
 from blocklistd.serve.http.routes import Answer, Cache, Route, RouteCall
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import ServedFile
@@ -155,10 +157,22 @@ class FeedHandler:
                 if (now.session, now.version) != (view.session, view.version):
                     view = now
                 # else 304, for the ETag that the client sent: a new signature alone does not end the wait
-        return bodies.json_document(request, view.status, bodies.REVALIDATE)
+            return bodies.json_document(request, view.status, bodies.REVALIDATE)
+        return self._polled(call, lambda view: view.status)
 
     async def _timestamp(self, call: RouteCall) -> web.StreamResponse:
-        return bodies.json_document(call.request, self._view(call).metadata["timestamp.json"], bodies.REVALIDATE)
+        return self._polled(call, lambda view: view.metadata["timestamp.json"])
+
+    def _polled(self, call: RouteCall, document_of: Callable[[ListView], Document]) -> web.StreamResponse:
+        """The answer with a document for which clients poll."""
+        document = document_of(self._view(call))
+
+        def unchanged() -> bool:
+            view = entitled(self._live_lists, self._access.enter(call.request), call.values["list"])
+            return document_of(view).etag == document.etag
+
+        may_repeat(call.request, unchanged)
+        return bodies.json_document(call.request, document, bodies.REVALIDATE)
 
     async def _metadata(self, call: RouteCall) -> web.StreamResponse:
         view, name = self._view(call), call.values["name"]

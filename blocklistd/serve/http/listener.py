@@ -25,6 +25,7 @@ from blocklistd.serve.accept import Acceptor, HolderOf, Wrap
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http.connection import Connection, connection_of
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.repeats import remember
 
 log: Final = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
         if not (read or connection.bodies or response.prepared):
             response.force_close()
         observe(request, response, loop.time() - began)
+        connection.repeat = remember(request, response, connection.head, functools.partial(observe, request, response))
         return response
 
     return answer
