@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from blocklistd.compose import compose_all as compose_module
-from blocklistd.compose.compose import ListRules, compose, with_id, withheld
+from blocklistd.compose.compose import ListRules, compose, line_of_test, with_id, withheld
 from blocklistd.compose.compose_all import compose_all
 from blocklistd.lines.delta import ENTRIES, apply, render
 from blocklistd.lines.ids import BLAKE2B, Ids
@@ -126,3 +127,14 @@ def test_an_edit_for_each_key_that_changes() -> None:
     assert (delta.added, delta.removed, delta.changed) == (1, 1, 1)
     after = b"".join(apply(ENTRIES, live, delta.data))
     assert after == b"".join(with_id(line, rules.ids) + b"\n" for line in now)
+
+
+def test_a_correction_of_a_test_entry_that_no_source_asserts_is_counted_and_ends() -> None:
+    line = line_of_test("blocktest.isp.example", IDS)
+    key = Entry("host", "blocktest.isp.example").line()[:-1]
+    rules = ListRules(IDS, ("domain",), allow_public_suffix=False, allow_ip=False, quorum=2, tests={key: line})
+    corrected = replace(rules, corrected={key: "delisted"})
+    placed = compose(line + b"\n", [line], [lambda key: None], corrected, before=rules)
+    assert (placed.removes, placed.adds, placed.withheld) == ([line], [], {"delisted": 1})
+    lifted = compose(b"", [line], [lambda key: None], rules, [lambda key: None], before=corrected)
+    assert (lifted.removes, lifted.adds, lifted.withheld) == ([], [line], {"delisted": -1})
