@@ -70,6 +70,7 @@ class _Duration(click.ParamType[float]):
     metavar="DURATION",
     help=f"End the command after this time [{CLIENT_EXEC / 60:.0f}m].",
 )
+@click.option("--exceptions", type=_FILE, help="Leave the entries that this file names out of the format's file.")
 @click.option("--node", metavar="NAME", help="This node's name in receipts [the host's name].")
 @click.option("--no-receipt", is_flag=True, help="Send no receipts.")
 @click.option(
@@ -104,7 +105,7 @@ def command(session: Session, url: str, name: str, watch: bool, quiet: bool, no_
 
     def done(result: SyncResult) -> None:
         if session.json or not (quiet or (result.how == "unchanged" and not sys.stdout.isatty())):
-            session.answer(asdict(result), _line)
+            session.answer({key: value for key, value in asdict(result).items() if value is not None}, _line)
 
     with _progress(quiet) as progress:
         if watch:
@@ -166,5 +167,6 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _line(result: dict[str, Any]) -> None:
-    what = f"{result['entries']} entries, {result['how']}, {result['bytes']} bytes"
+    excepted = f" ({result['excepted']} excepted)" if "excepted" in result else ""
+    what = f"{result['entries']} entries{excepted}, {result['how']}, {result['bytes']} bytes"
     click.echo(f"{result['list']} version {result['version']}: {what}")

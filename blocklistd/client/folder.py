@@ -2,6 +2,7 @@
 
     LIST.ndjson     the snapshot
     LIST.FORMAT     its rendering, if a format was requested
+    LIST.excepted.ndjson    its copy without locally excepted entries, if such were given and no format
     state.json      the version of both, with their SHA-256
     metadata/       the trusted TUF metadata (client/trust.py)
     .lock           locked while a sync runs, with its process in it
@@ -21,12 +22,14 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeGuard
 
+from blocklistd.client.exceptions import EXCEPTED, copy_without, digest_of
 from blocklistd.client.state import State
 from blocklistd.errors import SyncError
+from blocklistd.lines.exceptions import NO_EXCEPTIONS, Excepted
 from blocklistd.outputs import OUTPUTS
 from blocklistd.times import rfc3339, utc_now
 
@@ -100,11 +103,13 @@ class Folder:
         """Whether the snapshot's SHA-256 is the one in the state."""
         return _digest(self.snapshot) == state.sha256
 
-    def rendering_matches(self, state: State, rendering: str | None) -> bool:
-        """Whether the rendering's SHA-256 is the one in the state. True for None and "ndjson", the snapshot itself."""
-        if rendering is None or rendering not in OUTPUTS:
+    def rendering_matches(self, state: State, rendering: str | None, excepted: Excepted = NO_EXCEPTIONS) -> bool:
+        """Whether the rendering's SHA-256 is the one in the state, and the exceptions are those that it was made with.
+        True for None and "ndjson", the snapshot itself."""
+        if not _is_file(rendering):
             return True
-        return state.rendered.get(rendering) == _digest(self._rendering(rendering))
+        made_with = state.exceptions.get(rendering, "")
+        return made_with == digest_of(excepted) and state.rendered.get(rendering) == _digest(self._rendering(rendering))
 
     @contextmanager
     def draft(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -143,18 +148,21 @@ class Folder:
             os.chown(path, -1, self._group)
         path.chmod(mode)
 
-    def replace_snapshot(self, draft: Path, state: State, rendering: str | None) -> State:
+    def replace_snapshot(
+        self, draft: Path, state: State, rendering: str | None, excepted: Excepted = NO_EXCEPTIONS
+    ) -> State:
         """Replaces the snapshot by the draft, then makes the rendering and saves the state. Returns the new state."""
         with _errors(self.path):
             _rename_durably(draft, self.snapshot)
-        return self.render(state, rendering)
+        return self.render(state, rendering, excepted)
 
-    def render(self, state: State, rendering: str | None) -> State:
-        """Makes the rendering, if one is requested, then saves the state with its SHA-256. Returns that state."""
-        if rendering is not None and rendering in OUTPUTS:
+    def render(self, state: State, rendering: str | None, excepted: Excepted = NO_EXCEPTIONS) -> State:
+        """Makes the rendering, if one is requested, without the excepted entries; then saves the state with its
+        SHA-256. Returns that state."""
+        if _is_file(rendering):
             with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
                 try:
-                    omitted = OUTPUTS[rendering](snapshot, out)
+                    made = self._write(rendering, snapshot, excepted, out)
                 except ValueError as error:
                     raise SyncError(
                         f"{self.snapshot} can't be rendered as {rendering}: {error}: use another --format"
@@ -162,9 +170,27 @@ class Folder:
                 out.flush()
                 rendered = {**state.rendered, rendering: _digest(path)}
                 _rename_durably(path, self._rendering(rendering))
-            state = replace(state, rendered=rendered, omitted={**state.omitted, rendering: omitted})
+            state = replace(
+                state,
+                rendered=rendered,
+                omitted={**state.omitted, rendering: made.omitted},
+                excepted={**state.excepted, rendering: made.excepted},
+                exceptions={**state.exceptions, rendering: digest_of(excepted)},
+            )
         self.save(state)
         return state
+
+    def _write(self, rendering: str, snapshot: BinaryIO, excepted: Excepted, out: BinaryIO) -> _Missing:
+        """Writes a rendering. Raises ValueError for a line that is not canonical."""
+        if rendering == EXCEPTED:
+            return _Missing(0, copy_without(snapshot, excepted, out))
+        if not excepted:
+            return _Missing(OUTPUTS[rendering](snapshot, out), 0)
+        with self.draft() as (rest, path):
+            count = copy_without(snapshot, excepted, rest)
+            rest.flush()
+            with open(path, "rb") as content:
+                return _Missing(OUTPUTS[rendering](content, out), count)
 
     def save(self, state: State) -> None:
         """Writes state.json."""
@@ -181,6 +207,19 @@ class Folder:
         without_pending = replace(state, pending=False)
         self.save(without_pending)
         return without_pending
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """The number of entries that a rendering can't express, and of those that local exceptions take out."""
+
+    omitted: int
+    excepted: int
+
+
+def _is_file(rendering: str | None) -> TypeGuard[str]:
+    """Whether a rendering is a file beside the snapshot."""
+    return rendering == EXCEPTED or rendering in OUTPUTS
 
 
 def _digest(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.client.connections import FeedAccess
+from blocklistd.client.exceptions import EXCEPTED
 from blocklistd.errors import SyncError
 from blocklistd.limits import CLIENT_EXEC
 from blocklistd.outputs import OUTPUTS
@@ -25,10 +26,11 @@ class Options:
     `root`: the publisher's root.json. `dir`: the folder of the copy. `mirrors`: addresses that are asked if `url`
     fails; they get the token of `mirror_token_file`, never that of `token_file`. `ca`, `cert`, `key`, `proxy`: see
     FeedAccess. `format`: "ndjson", or a key of outputs.OUTPUTS for a rendering beside the snapshot. `exec`: a shell
-    command to run after a change, for `exec_timeout` seconds. `group`: name of the group that may read the files.
-    `node`: this node's name in receipts, None for the host's; `receipts`: whether they are sent. `probe`: the address
-    of a resolver (probe.Resolver), `probe_control` a name that is compared with the test entries, None for the name
-    above; `probe_stops`: names and addresses to which the resolver redirects.
+    command to run after a change, for `exec_timeout` seconds. `exceptions`: a file of local exceptions
+    (lines/exceptions.py), whose entries are omitted from the rendering. `group`: name of the group that may read the
+    files. `node`: this node's name in receipts, None for the host's; `receipts`: whether they are sent. `probe`: the
+    address of a resolver (probe.Resolver), `probe_control` a name that is compared with the test entries, None for the
+    name above; `probe_stops`: names and addresses to which the resolver redirects.
     """
 
     url: str
@@ -45,6 +47,7 @@ class Options:
     format: str | None = None
     exec: str | None = None
     exec_timeout: float = CLIENT_EXEC
+    exceptions: Path | None = None
     group: str | None = None
     node: str | None = None
     receipts: bool = True
@@ -58,6 +61,13 @@ class Options:
             raise SyncError(f"there is no format {self.format}: expected ndjson, {', '.join(OUTPUTS)}")
         if self.node is not None and not NODE.fullmatch(self.node):
             raise SyncError(f"--node {self.node!r}: expected 1 to 64 letters, digits, dots, hyphens or underscores")
+
+    @property
+    def rendering(self) -> str | None:
+        """The rendering that is kept beside the snapshot; None for none."""
+        if self.format in OUTPUTS:
+            return self.format
+        return EXCEPTED if self.exceptions is not None else None
 
     def node_name(self) -> str:
         """The name of this node in receipts."""
@@ -81,7 +91,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """The version after a sync. `how`: "snapshot", "diff" or "unchanged". `bytes`: the size of all received bodies."""
+    """The version after a sync. `how`: "snapshot", "diff" or "unchanged". `bytes`: the size of all received bodies.
+    `excepted`: the number of entries that local exceptions take out; None without `--exceptions`."""
 
     list: str
     session: str
@@ -89,6 +100,7 @@ class SyncResult:
     entries: int
     how: str
     bytes: int
+    excepted: int | None = None
 
 
 def _token(path: Path | None) -> str | None:

@@ -23,11 +23,15 @@ def receipt_for(options: Options, state: State, failure: str, probe: str | None,
 
     It is the last receipt, with its time, if nothing has changed since.
     """
-    omitted = state.omitted.get(options.format or "", 0)
+    omitted, excepted = (counts.get(options.rendering or "", 0) for counts in (state.omitted, state.excepted))
+    reasons = [
+        *([f"{omitted} of {state.entries} entries can't be expressed in {options.format}"] if omitted else []),
+        *([f"{excepted} of {state.entries} entries are withheld by local exceptions"] if excepted else []),
+    ]
     if failure:
         what, reason = "failed", failure
-    elif omitted:
-        what, reason = "partial", f"{omitted} of {state.entries} entries can't be expressed in {options.format}"
+    elif reasons:
+        what, reason = "partial", ", ".join(reasons)
     else:
         what, reason = "applied", ""
     made = SentReceipt(state.session, state.version, options.node_name(), what, reason or None, rfc3339(now), probe)

@@ -51,8 +51,10 @@ class State:
 
     `sha256`: the snapshot's. `pending`: --exec has not succeeded since the last change. `rendered`: the SHA-256 of this
     version's renderings by format; the folder may have files of other formats from older versions. `omitted`: the
-    number of entries that each of these formats can't express. `verified`: the time (RFC 3339) when this version was
-    last verified to be the newest signed one, "" if that is not known. `receipt`: the last one.
+    number of entries that each of these formats can't express. `exceptions`: a SHA-256 of the local exceptions that
+    each was made with, "" for none; `excepted`: the number of entries that these took out. `verified`: the time (RFC
+    3339) when this version was last verified to be the newest signed one, "" if that is not known. `receipt`: the last
+    one.
     """
 
     list: str
@@ -63,6 +65,8 @@ class State:
     pending: bool = False
     rendered: dict[str, str] = field(default_factory=dict)
     omitted: dict[str, int] = field(default_factory=dict)
+    exceptions: dict[str, str] = field(default_factory=dict)
+    excepted: dict[str, int] = field(default_factory=dict)
     verified: str = ""
     receipt: SentReceipt | None = None
 
@@ -79,8 +83,12 @@ class State:
         receipt = document.get("receipt")
         document["receipt"] = SentReceipt(**_known(SentReceipt, receipt)) if isinstance(receipt, dict) else None
         state = cls(**_known(cls, document))
-        tables = isinstance(state.rendered, dict) and isinstance(state.omitted, dict)
-        if not (tables and isinstance(state.version, int) and isinstance(state.verified, str)):
+        tables = (state.rendered, state.omitted, state.exceptions, state.excepted)
+        if not (
+            all(isinstance(one, dict) for one in tables)
+            and isinstance(state.version, int)
+            and isinstance(state.verified, str)
+        ):
             raise ValueError("not a state")
         return state
 

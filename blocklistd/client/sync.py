@@ -7,6 +7,7 @@ The steps of one sync, `sync_once`:
     4. if the session is new or the snapshot is missing: fetch the snapshot; if the version is newer: fetch a diff, and
        the snapshot if that fails; else keep the files, if they are intact
     5. write snapshot, rendering and state (client/folder.py), in this order
+       the rendering is also made again if the local exceptions in force are others than those that it was made with
     6. apply: run --exec if the rendering changed, or if it failed last time; probe the resolver; send the receipt
 All bytes are compared with the signed length and SHA-256 before they replace the present ones. An error before the end
 of step 5 leaves the present files in place; an error in step 6 leaves the new ones, and what is to do in the state.
@@ -18,6 +19,7 @@ import threading
 from dataclasses import replace
 
 from blocklistd.client.download import Progress, VersionDownload, map_file
+from blocklistd.client.exceptions import read_exceptions
 from blocklistd.client.execute import run_command
 from blocklistd.client.folder import Folder
 from blocklistd.client.mirrors import Emit, Mirrors
@@ -75,11 +77,17 @@ class _Sync:
         self._emit = emit
         self._stop = stop
         self._progress = progress
+        self._excepted = read_exceptions(options.exceptions, utc_now())
 
     def run(self) -> SyncResult:
         options, folder, base = self._options, self._folder, self._mirrors.publisher.base
         have = folder.state()
-        newest = self._mirrors.newest(options.list, read_given(options.root), folder.metadata, self._emit)
+        try:
+            newest = self._mirrors.newest(options.list, read_given(options.root), folder.metadata, self._emit)
+        except SyncError:
+            if have is not None and not self._stop.is_set():
+                self._except_again(have)
+            raise
         folder.share_metadata()
         signed = newest.signed
         if signed is None:
@@ -91,13 +99,19 @@ class _Sync:
             )
         download = VersionDownload(newest.feeds, folder, signed, self._emit, self._progress)
         how, state = self._update(have, signed, download)
-        omitted = state.omitted.get(self._options.format or "", 0)
+        rendering = options.rendering or ""
+        omitted, excepted = state.omitted.get(rendering, 0), state.excepted.get(rendering, 0)
         if omitted and how != "unchanged":
             self._emit(
                 f"{omitted} of {state.entries} entries can't be expressed in {self._options.format}: omitted there"
             )
+        if have is None or excepted != have.excepted.get(rendering, 0):
+            self._say_excepted(state)
         self._apply(state)
-        return SyncResult(signed.list, signed.session, signed.version, signed.entries, how, self._mirrors.received)
+        return SyncResult(
+            *(signed.list, signed.session, signed.version, signed.entries, how, self._mirrors.received),
+            excepted=excepted if options.exceptions is not None else None,
+        )
 
     def _update(self, have: State | None, signed: SignedVersion, download: VersionDownload) -> tuple[str, State]:
         """Brings the folder to the signed version. Returns how, and the state."""
@@ -108,23 +122,53 @@ class _Sync:
             verified=rfc3339(utc_now()),
             receipt=receipt,
         )
-        folder, rendering = self._folder, self._options.format
+        folder, rendering, excepted = self._folder, self._options.rendering, self._excepted
         if have is not None and have.session == signed.session and folder.snapshot.exists():
             if have.sha256 != signed.sha256:
-                made = download.by_diff(have, lambda path: folder.replace_snapshot(path, new, rendering))
+                made = download.by_diff(have, lambda path: folder.replace_snapshot(path, new, rendering, excepted))
                 if made is not None:
                     return "diff", made
             elif folder.snapshot_matches(have):
                 return "unchanged", self._keep(have, new)
-        return "snapshot", folder.replace_snapshot(download.snapshot(), new, rendering)
+        return "snapshot", folder.replace_snapshot(download.snapshot(), new, rendering, excepted)
 
     def _keep(self, have: State, new: State) -> State:
         """Keeps the snapshot, which is the signed one; makes its rendering if that is missing, damaged or old."""
-        kept = replace(new, pending=have.pending, rendered=have.rendered, omitted=have.omitted)
-        if not self._folder.rendering_matches(kept, self._options.format):
-            return self._folder.render(replace(kept, pending=new.pending), self._options.format)
+        kept = replace(
+            new,
+            pending=have.pending,
+            rendered=have.rendered,
+            omitted=have.omitted,
+            exceptions=have.exceptions,
+            excepted=have.excepted,
+        )
+        if not self._folder.rendering_matches(kept, self._options.rendering, self._excepted):
+            return self._folder.render(replace(kept, pending=new.pending), self._options.rendering, self._excepted)
         self._folder.save(kept)
         return kept
+
+    def _except_again(self, have: State) -> None:
+        """While no feed can be reached: makes the rendering again if the exceptions in force have changed, and runs
+        --exec. The receipt follows with the next sync that reaches the feed."""
+        options, folder = self._options, self._folder
+        if folder.rendering_matches(have, options.rendering, self._excepted) or not folder.snapshot_matches(have):
+            return
+        pending = have.pending or options.exec is not None
+        state = folder.render(replace(have, pending=pending), options.rendering, self._excepted)
+        self._say_excepted(state)
+        if options.exec is not None:
+            failure = self._run_exec(options.exec, state)
+            if failure:
+                self._emit(f"--exec {failure}: the next sync runs it again")
+            else:
+                folder.clear_pending(state)
+
+    def _say_excepted(self, state: State) -> None:
+        excepted, rendering = state.excepted.get(self._options.rendering or "", 0), self._options.rendering
+        if self._options.exceptions is not None:
+            self._emit(
+                f"{excepted} of {state.entries} entries are withheld from {state.list}.{rendering} by local exceptions"
+            )
 
     # -- step 6 --------------------------------------------------------------------------------------------------------
 
@@ -158,7 +202,7 @@ class _Sync:
     def _run_exec(self, command: str, state: State) -> str:
         """Runs --exec. Returns "" if it succeeds, else a phrase for a message."""
         options = self._options
-        rendered = options.dir / f"{options.list}.{options.format or 'ndjson'}"
+        rendered = options.dir / f"{options.list}.{options.rendering or 'ndjson'}"
         variables = {
             "BLOCKLISTD_LIST": options.list,
             "BLOCKLISTD_VERSION": str(state.version),

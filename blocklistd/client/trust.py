@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
 from tuf.ngclient import Updater
 
 from blocklistd.client.failures import host_time
@@ -45,8 +51,7 @@ def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path
     """
     try:
         staging = _staging(metadata)
-        updater = _updater(feed, root, staging)
-        updater.refresh()
+        updater = _refreshed(feed, root, staging)
         target = updater.get_targetinfo(f"{list_name}.ndjson")
         if target is None:
             _check_no_targets(updater, list_name, feed)
@@ -71,6 +76,21 @@ def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path
     except (OSError, ValueError) as error:
         raise SyncError(f"{metadata}: {error}: check the space and the permissions there") from None
     return signed
+
+
+def _refreshed(feed: FeedClient, root: bytes, staging: Path) -> Updater:
+    """Fetches and verifies the metadata in a folder.
+
+    If the online key changes after this client has asked for the next root and before it asks for the timestamp, this
+    is signed by a key that the trusted root does not have. So it tries once more, from the next root on.
+    """
+    updater = _updater(feed, root, staging)
+    try:
+        updater.refresh()
+    except UnsignedMetadataError:
+        updater = _updater(feed, root, staging)
+        updater.refresh()
+    return updater
 
 
 def _staging(metadata: Path) -> Path:

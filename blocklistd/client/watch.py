@@ -21,6 +21,7 @@ import orjson
 
 from blocklistd.client.coding import bounded
 from blocklistd.client.download import Progress
+from blocklistd.client.exceptions import Outlook
 from blocklistd.client.failures import RefusedRequest, age_text
 from blocklistd.client.feed import FeedClient, discard
 from blocklistd.client.folder import Folder
@@ -92,13 +93,14 @@ class _Watch:
             is_new = failed = False
             asked = 0.0
             try:
+                outlook = Outlook.of(self._options.exceptions, utc_now())
                 result = sync_locked(self._options, self._folder, self._reports.line, self._stop, self._progress)
                 self._reports.succeeded(result)
                 is_new = (result.session, result.version) != self._seen
                 if is_new:
                     self._done(result)
                     self._seen = (result.session, result.version)
-                self._wait_for_change(result)
+                self._wait_for_change(result, outlook)
             except SyncError as error:
                 failed = True
                 asked = error.retry_after if isinstance(error, RefusedRequest) else 0.0
@@ -121,8 +123,9 @@ class _Watch:
         while not self._hurry.is_set() and (rest := end - time.monotonic()) > 0 and not self._stop.is_set():
             self._stop.wait(min(rest, _TURN))
 
-    def _wait_for_change(self, result: SyncResult) -> None:
-        """Waits until the feed reports another version, `stop` or `hurry` is set, or it is time to sync again.
+    def _wait_for_change(self, result: SyncResult, outlook: Outlook) -> None:
+        """Waits until the feed reports another version, the local exceptions change, `stop` or `hurry` is set, or it is
+        time to sync again.
 
         The long polls run in a thread of their own, so that `stop` ends the wait at once. Raises SyncError; with
         mirrors, which may have a newer version, it waits instead until they can be asked again.
@@ -142,7 +145,7 @@ class _Watch:
                 ended.set()
 
         threading.Thread(target=poll, daemon=True, name="long poll").start()
-        while not (ended.is_set() or self._stop.is_set() or self._hurry.is_set()):
+        while not (ended.is_set() or self._stop.is_set() or self._hurry.is_set() or outlook.is_over(utc_now())):
             ended.wait(_TURN)
         over.set()
         if failures and not self._options.mirrors:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -282,10 +283,10 @@ def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> 
     said: list[str] = []
     good = tmp_path / "good"
 
-    def sync(command: str = f"test -e {good}") -> str:
+    def sync(command: str = f"test -e {good}", exceptions: Path | None = None) -> str:
         feed_url, folder, token = f"http://127.0.0.1:{daemon.feed_port}", tmp_path / "copy", tmp_path / "token"
         options = Options(feed_url, "national", daemon.root, folder, token, node="edge-8", exec=command)
-        return sync_once(options, said.append).how
+        return sync_once(replace(options, exceptions=exceptions), said.append).how
 
     def shown() -> list[object]:
         (node,) = isp.shown["nodes"]
@@ -313,11 +314,19 @@ def test_what_sync_does_is_what_the_daemon_shows(feed: Feed, tmp_path: Path) -> 
     assert f"edge-8: national at {first + 1}" in text
     assert said == []
 
+    one = {"name": "e.example", "reason": "ticket 8", "until": "2999-01-01T00:00:00Z"}
+    (tmp_path / "exceptions.json").write_text(json.dumps({"exceptions": [one]}))
+    feed.publish("a.example", "e.example", f"w{first}.example")
+    assert sync(exceptions=tmp_path / "exceptions.json") == "diff"
+    assert shown() == [first + 2, first + 2, "partial", "1 of 3 entries are withheld by local exceptions"]
+    assert said == ["1 of 3 entries are withheld from national.excepted.ndjson by local exceptions"]
+    said.clear()
+
     feed.publish("a.example", "f.example", f"v{first}.example")
     revoke = f"{sys.executable} -m blocklistd subscriber revoke isp-8 -c {daemon.path}"
     assert sync(revoke) == "diff"
     assert len(said) == 1
     assert "401: the token is wrong or was revoked" in said[0]
-    assert said[0].endswith(f"the receipt for version {first + 2} was not taken: the next sync sends it again")
+    assert said[0].endswith(f"the receipt for version {first + 3} was not taken: the next sync sends it again")
     with pytest.raises(SyncError, match="401: the token is wrong or was revoked: ask the publisher"):
         sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from blocklistd.client.connections import FeedAccess
 from blocklistd.client.feed import FeedClient
 from blocklistd.client.trust import SignedVersion, signed_version
 from blocklistd.errors import SyncError
-from tests.sim.feed import LIST, TOKEN, FeedSimulator, on
+from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on
 
 
 class Client:
@@ -198,3 +199,38 @@ def test_a_folder_that_cant_be_created_is_an_error(simulator: FeedSimulator, tmp
     (tmp_path / "file").touch()
     with pytest.raises(SyncError, match="file"):
         Client(simulator, tmp_path / "file" / "metadata").look()
+
+
+def test_a_root_that_is_published_between_two_requests_is_followed(simulator: FeedSimulator, client: Client) -> None:
+    """The next root is asked for just before the online key changes, and the timestamp just after."""
+    simulator.publish("a.example")
+    client.look()
+    asked: list[str] = []
+
+    def rotating(path: str, answer: Answer) -> Answer:
+        asked.append(path.rpartition("/")[2])
+        if asked == ["2.root.json"]:
+            simulator.rotate_root(online=True)
+            simulator.sign()
+        return answer
+
+    simulator.change = rotating
+    signed = client.look()
+    assert signed is not None
+    assert signed.version == 1
+    assert asked[:5] == ["2.root.json", "timestamp.json", "2.root.json", "3.root.json", "timestamp.json"]
+
+
+def test_metadata_that_stays_unsigned_is_asked_for_twice_only(simulator: FeedSimulator, client: Client) -> None:
+    simulator.publish("a.example")
+    client.look()
+    simulator.paths.clear()
+    simulator.change = on("timestamp.json", body=unsigned(simulator.metadata["timestamp.json"]))
+    with pytest.raises(SyncError, match="can't be verified"):
+        client.look()
+    assert simulator.paths == ["/metadata/2.root.json", "/metadata/timestamp.json"] * 2
+
+
+def unsigned(metadata: bytes) -> bytes:
+    """Metadata without its signatures."""
+    return json.dumps(json.loads(metadata) | {"signatures": []}).encode()

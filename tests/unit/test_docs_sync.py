@@ -138,6 +138,21 @@ def test_the_probe_by_hand(host: Pasted) -> None:
     assert [receipt["probe"] for receipt in host.feed.receipts] == ["blocked"]
 
 
+def test_exceptions_by_hand(host: Pasted) -> None:
+    one = {"name": "a.example", "reason": "ticket 7", "until": "2999-01-01T00:00:00Z"}
+    file = host.folder / "etc" / "blocklistd-sync" / "exceptions.json"
+    file.write_text(json.dumps({"exceptions": [one]}))
+    words = host.words(line_with("--exceptions"))
+    done = host.run(*words)
+    assert (done.returncode, "1 entries (1 excepted), snapshot" in done.stdout) == (0, True)
+    assert done.stderr == "blocklistd: 1 of 1 entries are withheld from national.squid by local exceptions\n"
+    assert (host.folder / "root" / "try" / "national.squid").read_text() == ""
+    assert json.loads(host.run(*words, "--json").stdout)["excepted"] == 1
+    file.write_text("{}")
+    done = host.run(*words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_exit_codes_of_a_watch(host: Pasted, fresh: bool) -> None:
     words = [*host.words(line_with("--format plain")), "--watch"]
