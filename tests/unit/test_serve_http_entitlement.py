@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -86,6 +87,7 @@ async def refused(route: Route, name: str) -> Refused:
             called.append(str(getattr(argument, "__qualname__", argument)))
 
     before = sys.getprofile()
+    gc.disable()  # what runs at a collection, at any moment, is no part of the work
     sys.setprofile(watch)
     try:
         await routes.answer(request)
@@ -94,6 +96,7 @@ async def refused(route: Route, name: str) -> Refused:
         return Refused(problem.status, problem.headers, problem.body(), called)
     finally:
         sys.setprofile(before)
+        gc.enable()
     raise AssertionError(f"{path} was answered")
 
 

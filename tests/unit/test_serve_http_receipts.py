@@ -36,7 +36,7 @@ def test_a_receipt() -> None:
 
 
 WRONG: dict[str, list[Any]] = {
-    "version": [0, -1, 1.0, "3", True, None, 10**18, 10**300, [3]],
+    "version": [0, -1, 1.5, "3", True, None, 10**18, 10**300, [3]],
     "node": ["", "a" * 65, "a b", "a\n", "a\x1b[31m", 'a"}', "é", "a/b", None, 3, ["a"]],
     "state": ["", "Applied", None, 1, ["applied"], {}],
     "reason": [
