@@ -98,7 +98,10 @@ def require_absent(*paths: Path) -> None:
     """Raises SigningError if one of these files exists."""
     for path in paths:
         if os.path.exists(path):  # also False without permission to look: then writing raises the error
-            raise SigningError(f"{path} exists: keys are made once, and nothing is overwritten: choose other places")
+            raise SigningError(
+                f"{path} exists, and is not overwritten: `blocklistd keys rotate` replaces keys; "
+                "for those of another publisher, choose other places"
+            )
 
 
 def write_all(files: dict[Path, tuple[bytes, int]]) -> None:
