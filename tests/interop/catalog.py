@@ -10,6 +10,7 @@ import dns.name
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.xfr
 import dns.zone
 
 from tests.system.test_operations import reload
@@ -39,6 +40,13 @@ class CatalogScene(Scene):
         self.daemon.config["zones"] = {zone: {"list": "national"} for zone in zones}
         self.daemon.write_config()
         reload(self.daemon)
+
+    def has_catalog(self, made: dict[str, Any] | None, *zones: str, source: str = "127.0.0.1") -> bool:
+        """Whether the subscriber's catalog has these zones; False before it is made."""
+        try:
+            return self.catalog(made, source=source)[1].keys() == set(zones)
+        except dns.xfr.TransferError:
+            return False
 
     def catalog(self, made: dict[str, Any] | None, *, source: str = "127.0.0.1") -> tuple[int, dict[str, str]]:
         """The serial of the subscriber's catalog, and its zones with the labels of the members. None: unsigned."""
