@@ -144,7 +144,7 @@ async def of_feed(folder: Path, *, events: bool) -> News:
         await asyncio.to_thread(ours.start, names)
         token = ours.daemon.subscriber("provider", "national")
         ours.pin()
-        for number in range(50):  # what the first requests of a process allocate
+        for number in range(50):  # the first requests allocate memory that stays
             ours.daemon.get("/v1/lists/national", token, Accept=str(number))
         before = resident(ours.pid)
         await crowd.connect()

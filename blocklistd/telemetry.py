@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -176,6 +176,13 @@ class ActiveAlarms:
         if self._texts.pop((kind, subject), None) is not None:
             Event.ALARM_CLEARED.log(log, alarm=kind, subject=subject or None)
             self.changed()
+
+    def set_all(self, kind: str, texts: Mapping[str, str]) -> None:
+        """Makes these, by subject, the active alarms of a kind, and ends all others of it."""
+        for subject in self.subjects(kind) - texts.keys():
+            self.clear(kind, subject)
+        for subject, text in texts.items():
+            self.raise_alarm(kind, subject, text)
 
     def clear_all(self, kind: str) -> None:
         """Ends all alarms of a kind."""

@@ -76,7 +76,8 @@ def new_passphrase() -> str:
 
 def _ask(prompt: str) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", getpass.GetPassWarning)  # it would show what is typed
+        # getpass warns where the terminal would show the passphrase
+        warnings.simplefilter("error", getpass.GetPassWarning)
         try:
             return getpass.getpass(prompt)
         except (getpass.GetPassWarning, EOFError):

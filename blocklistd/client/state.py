@@ -1,4 +1,4 @@
-"""The contents of state.json, the version in the folder and what is to be done with it; and the result of a probe."""
+"""The contents of state.json: which version the folder has, and what `sync` still has to do with it."""
 
 from __future__ import annotations
 

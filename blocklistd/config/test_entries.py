@@ -1,5 +1,5 @@
-"""The test entries of a list: hosts that its resolvers are probed with. The operator names them, so no rule but a
-correction withholds them: the checks keep out those that would block what the delivery of the list needs."""
+"""The test entries of a list: hosts that its resolvers are probed with. The operator names them, so only a
+correction withholds them. The checks refuse hosts that deliver the list itself, such as the feed's."""
 
 from __future__ import annotations
 

@@ -109,11 +109,9 @@ class AlarmChecks:
             alarms.set_alarm("certificate", key, text)
 
     async def _check_policies(self) -> None:
-        alarms, rejected = self._resources.alarms, await self._resources.database.reading(self._rejected)
-        for name in alarms.subjects("policy_rejected") - rejected.keys():
-            alarms.clear("policy_rejected", name)
-        for name, found in rejected.items():
-            alarms.raise_alarm("policy_rejected", name, found.sentence)
+        rejected = await self._resources.database.reading(self._rejected)
+        texts: dict[str, str] = {name: found.sentence for name, found in rejected.items()}
+        self._resources.alarms.set_all("policy_rejected", texts)
 
     def _check_disk(self) -> None:
         store, text = self._resources.store, None
@@ -128,7 +126,7 @@ class AlarmChecks:
     async def _check_reviews(self, now: datetime) -> list[datetime]:
         """Checks held candidates, frozen lists and entries that are due. Returns the times at which each has waited for
         too long."""
-        within, alarms = self._config().alarms.review_within, self._resources.alarms
+        within = self._config().alarms.review_within
         waiting = await self._resources.database.reading(candidates.waiting)
         frozen = await self._resources.database.reading(frozen_lists)
         texts: dict[tuple[str, str, datetime], str] = {}
@@ -154,11 +152,8 @@ class AlarmChecks:
                 )
         overdue = {(kind, subject): text for (kind, subject, since), text in texts.items() if now - since > within}
         for kind in ("candidate_waiting", "list_frozen", "entries_due"):
-            for subject in alarms.subjects(kind):
-                if (kind, subject) not in overdue:
-                    alarms.clear(kind, subject)
-        for (kind, subject), text in overdue.items():
-            alarms.raise_alarm(kind, subject, text)
+            of_kind = {subject: text for (found, subject), text in overdue.items() if found == kind}
+            self._resources.alarms.set_all(kind, of_kind)
         return [since + within for _, _, since in texts]
 
     async def _check_sources(self, now: datetime) -> list[datetime | None]:

@@ -104,16 +104,13 @@ class ExceptionFiles:
     def adopt(self, reading: ExceptionsReading) -> None:
         """Puts the exceptions into force, and raises or clears the alarms."""
         self._now = reading
-        alarms, texts = self._resources.alarms, {one.list: f"{one.file}: {one.text}" for one in reading.problems}
-        for subject in alarms.subjects("exceptions") - texts.keys():
-            alarms.clear("exceptions", subject)
-        for name, text in texts.items():
-            alarms.raise_alarm(
-                "exceptions",
-                name,
-                f"list {name}: the file of exceptions is unusable, and the last good ones stay in force until they "
-                f"end: {text}: correct it; it is read again within a minute, or at once by `blocklistd reload`",
-            )
+        texts: dict[str, str] = {
+            one.list: f"list {one.list}: the file of exceptions is unusable, and the last good ones stay in force "
+            f"until they end: {one.file}: {one.text}: correct it; it is read again within a minute, or at once by "
+            "`blocklistd reload`"
+            for one in reading.problems
+        }
+        self._resources.alarms.set_all("exceptions", texts)
 
     async def record(self) -> None:
         """Writes a line of the audit for each list whose exceptions have changed. Raises StoreError."""

@@ -166,19 +166,15 @@ class GuardNames:
             Event.GUARD_NAMES_READ.log(
                 log, list=name, own=len(reading.own), never_block=never_block, shared_hosts=shared_hosts
             )
-        texts: dict[ListId, list[str]] = {}
+        problems: dict[ListId, list[str]] = {}
         for problem in reading.problems:
-            texts.setdefault(problem.list, []).append(str(problem))
-        alarms = self._resources.alarms
-        for subject in alarms.subjects("guard_file") - texts.keys():
-            alarms.clear("guard_file", subject)
-        for name, found in texts.items():
-            alarms.raise_alarm(
-                "guard_file",
-                name,
-                f"list {name}: nothing is added to it, since a guard file is unusable: {' '.join(found)} "
-                f"Correct it; it is read again within a minute, or at once by `blocklistd reload`",
-            )
+            problems.setdefault(problem.list, []).append(str(problem))
+        texts: dict[str, str] = {
+            name: f"list {name}: nothing is added to it, since a guard file is unusable: {' '.join(found)} "
+            "Correct it; it is read again within a minute, or at once by `blocklistd reload`"
+            for name, found in problems.items()
+        }
+        self._resources.alarms.set_all("guard_file", texts)
         return changed
 
     async def refresh(self) -> None:

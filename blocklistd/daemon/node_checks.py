@@ -41,13 +41,9 @@ class NodeChecks:
         judged = await self._resources.database.reading(self._nodes.judged)
         self.counts = {subscriber: NodeCounts.of(nodes) for subscriber, nodes in judged.items()}
         texts = alarm_texts([one for nodes in judged.values() for one in nodes])
-        alarms = self._resources.alarms
         for kind in _TEXTS:
-            for subject in alarms.subjects(kind):
-                if (kind, subject) not in texts:
-                    alarms.clear(kind, subject)
-        for (kind, subject), text in texts.items():
-            alarms.raise_alarm(kind, subject, text)
+            of_kind = {subject: text for (found, subject), text in texts.items() if found == kind}
+            self._resources.alarms.set_all(kind, of_kind)
 
 
 def alarm_texts(nodes: Sequence[JudgedNode]) -> dict[tuple[str, str], str]:

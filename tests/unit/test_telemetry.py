@@ -6,7 +6,7 @@ import asyncio
 
 from blocklistd.cli.stages import WORDS, line_of
 from blocklistd.ops.metrics import STAGES
-from blocklistd.telemetry import Progress, Telemetry, track_progress
+from blocklistd.telemetry import ActiveAlarms, Progress, Telemetry, track_progress
 
 
 def test_every_stage_has_its_words() -> None:
@@ -52,3 +52,17 @@ async def test_a_command_is_at_the_stage_that_began_last_also_in_a_task_of_its_o
         seen.append(mine.stage)
     assert seen == [("commit", "national"), ("intake", "hotline"), None, None]
     assert other.stage is None
+
+
+def test_the_alarms_of_a_kind_are_replaced_together() -> None:
+    alarms = ActiveAlarms()
+    alarms.raise_alarm("guard_file", "a", "first")
+    alarms.raise_alarm("clock", "", "another kind")
+    alarms.set_all("guard_file", {"b": "second", "c": "third"})
+    assert alarms.active() == {
+        ("clock", ""): "another kind",
+        ("guard_file", "b"): "second",
+        ("guard_file", "c"): "third",
+    }
+    alarms.set_all("guard_file", {})
+    assert alarms.texts() == ["another kind"]
