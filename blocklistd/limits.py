@@ -113,6 +113,15 @@ PUBLIC_GRACE: Final = 6 * 3600.0  # seconds that an old file of the static tree 
 PUBLIC_DIFFS: Final = 1000  # newest diffs between consecutive versions in the static tree
 KEPT_METADATA: Final = 16  # newest versions of each signed role that stay downloadable
 
+# -- doctor --------------------------------------------------------------------------------------------------------
+LOW_DISK_PARTS: Final = 10  # with less than 1 / LOW_DISK_PARTS of a disk free, `doctor` warns
+FULL_DISK_PARTS: Final = 50  # with less than 1 / FULL_DISK_PARTS free, that is critical
+EVIDENCE_FULL_PARTS: Final = 20  # evidence is full while less than 1 / EVIDENCE_FULL_PARTS of its max_bytes is free
+OLD_GUARD_FILE_DAYS: Final = 365  # days without a change after which a file of names is mentioned
+NOTIFY_UNANSWERED: Final = 3  # NOTIFY requests without an answer until the target counts as unreachable
+BEHIND_REFRESHES: Final = 10  # times the zone's refresh for which a secondary may lack the newest serial
+BEHIND_LEAST: Final = timedelta(minutes=10)  # for which it may lack it at least
+
 # -- feed ----------------------------------------------------------------------------------------------------------
 OPEN_FILES: Final = 16384  # open descriptors of the daemon (RLIMIT_NOFILE); the systemd unit has the same number
 RESERVED_FILES: Final = 1024  # descriptors of these that clients can't use; at most a quarter of the system's limit
@@ -147,6 +156,7 @@ WRITE_STALL: Final = 30.0  # seconds until the client has taken one chunk
 FILE_CHUNK: Final = 1 * MIB  # bytes of a file that are read, or written and synced, at once
 CHUNK: Final = 256 * KIB  # bytes that are written between two turns of the event loop
 SHUTDOWN_GRACE: Final = 10.0  # seconds that running requests have after SIGTERM
+DRAIN: Final = 1.0  # seconds that accepted connections have after SIGTERM to send their first request
 MAX_RECEIPT: Final = 4 * KIB  # bytes of a receipt
 MAX_NODE_NAME: Final = 64  # characters of the name of a subscriber's node
 MAX_NODES: Final = 1000  # nodes of a subscriber that send receipts

@@ -24,7 +24,7 @@ from typing import Final
 
 from blocklistd import __version__
 from blocklistd.config import CheckedConfig
-from blocklistd.daemon import reloading
+from blocklistd.daemon import reloading, status_line
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.operations.keys import is_adopted
 from blocklistd.daemon.parts import Parts
@@ -78,7 +78,7 @@ class Application:
             # before the ports: the error of a second daemon then names the lock, not a port
             stack.enter_context(found.locked())
             check_writable(found)
-            sockets = bind_all(config, stack)
+            sockets = bind_all(self._checked, stack)
             certificate = ServedCertificate(config.feed.tls)
             metrics = Metrics()
             resources, reason = await self._open(metrics, stack)
@@ -113,12 +113,14 @@ class Application:
             await listeners.start(stack, sockets)
             self._handle_signals()
             self._ready = True
-            systemd.notify(f"READY=1\nSTATUS={reason or 'serving'}")
+            systemd.notify("READY=1")
             Event.DAEMON_READY.log(log, version=__version__, file=config.path, listeners=listeners)
             finishing = asyncio.ensure_future(self._finish_and_schedule(warming))
             stack.callback(finishing.cancel)
+            showing = asyncio.ensure_future(status_line.keep_current(parts))
             await self._stopping.wait()
-            systemd.notify("STOPPING=1")
+            showing.cancel()
+            systemd.notify("STOPPING=1\nSTATUS=stopping: requests under way may end")
             Event.DAEMON_STOPPING.log(log)
             parts.scheduler.stop()
             parts.live_lists.close()

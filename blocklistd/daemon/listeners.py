@@ -127,12 +127,14 @@ class Listeners:
         certificate = self._parts.certificate
         await self._feed.start(sockets["feed"], certificate.context, certificate.wrap)
         await self._ops.start(sockets["ops"], None)
-        control = bind_control_socket(config.control.socket, config.control.group)
-        stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
-        status = bind_status_socket(config.status_socket)
-        stack.callback(functools.partial(config.status_socket.unlink, missing_ok=True))
-        await self._control.start([control], None)
-        await self._status.start([status], None)
+        if not sockets["control"]:
+            sockets["control"] = [bind_control_socket(config.control.socket, config.control.group)]
+            stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
+        if not sockets["status"]:
+            sockets["status"] = [bind_status_socket(config.status_socket)]
+            stack.callback(functools.partial(config.status_socket.unlink, missing_ok=True))
+        await self._control.start(sockets["control"], None)
+        await self._status.start(sockets["status"], None)
         if self._parts.dns is not None:
             await self._start_dns(self._parts.dns, stack, sockets)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from blocklistd.config import CheckedConfig, check
 from blocklistd.daemon import plans, zonemd
 from blocklistd.daemon.start import changes_for_a_restart
+from blocklistd.daemon.state_checks import problem_at
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.model import Act
@@ -115,16 +116,8 @@ def log_warnings(checked: CheckedConfig) -> None:
 
 
 def _restart_problem(checked: CheckedConfig, key: str) -> ConfigProblem:
-    written = key.partition(" ")[0]
-    while written and written not in checked.lines:
-        written = written.rpartition(".")[0]
-    return ConfigProblem(
-        checked.config.path,
-        checked.lines.get(written, 1),
-        key,
-        "another value than the running one",
-        "the running value, since only a restart changes it: restore it, or run `systemctl restart blocklistd`",
-    )
+    expected = "the running value, since only a restart changes it: restore it, or run `systemctl restart blocklistd`"
+    return problem_at(checked, key, "another value than the running one", expected)
 
 
 def changed_keys(old: CheckedConfig, new: CheckedConfig) -> Iterator[Change]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import Address, Config, ConnectionBounds, DnsSettings
+from blocklistd.config import Address, CheckedConfig, Config, ConnectionBounds, DnsSettings
 from blocklistd.config.files import user_name
+from blocklistd.daemon.activation import adopt
 from blocklistd.errors import DatabaseDamagedError, StoreError, store_errors
+from blocklistd.ops.systemd import passed_sockets
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
@@ -54,9 +57,8 @@ def check_writable(store: Store) -> None:
     file system is not checked."""
     if store.read_only:
         return
-    found: list[str] = []
     with store_errors(store.state_dir):
-        _find_inaccessible(store.state_dir, found)
+        found = inaccessible(store.state_dir)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         ours = user_name(os.geteuid())
@@ -66,17 +68,19 @@ def check_writable(store: Store) -> None:
         )
 
 
-def _find_inaccessible(folder: Path, found: list[str]) -> None:
-    """Appends a text to `found` for each file that can't be read and each folder that can't be written."""
+def inaccessible(folder: Path) -> list[str]:
+    """A text for each file in the folder that this user can't read and each folder that this user can't write. Raises
+    OSError."""
     if text := _access_problem(folder, os.R_OK | os.W_OK | os.X_OK):
-        found.append(text)
-        return
+        return [text]
+    found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _find_inaccessible(Path(entry.path), found)
+                found += inaccessible(Path(entry.path))
             elif text := _access_problem(Path(entry.path), os.R_OK):
                 found.append(text)
+    return found
 
 
 def _access_problem(path: Path, mode: int) -> str | None:
@@ -87,31 +91,48 @@ def _access_problem(path: Path, mode: int) -> str | None:
         return None
     if owner != os.geteuid():
         return f"{path} belongs to {user_name(owner)}"
-    if not os.access(path, mode):
+    if not os.access(path, mode, effective_ids=True):
         return f"{path} has the mode {path.stat().st_mode & 0o7777:04o}"
     return None
 
 
-def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-    """Binds all ports: lists of sockets under the keys feed, ops, dns (TCP), xot (TLS) and datagrams (UDP); `stack`
-    closes them.
+def bind_all(checked: CheckedConfig, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
+    """Binds all ports that systemd has not bound: lists of sockets under the keys feed, ops, dns (TCP), xot (TLS) and
+    datagrams (UDP); under control and status the sockets that systemd passed, else nothing. `stack` closes them.
 
-    Called before the database is opened: a port in use is reported before the state is touched. Raises StoreError.
+    Called before the database is opened: a port in use is reported before the state is touched. Raises StoreError, or
+    ConfigError if systemd's sockets are not those of the configuration.
     """
-    feed, ops = config.feed, config.ops
-    sockets = {
-        "feed": [bind(address, "feed.listen") for address in feed.listen],
-        "ops": [bind(address, "ops.listen") for address in ops.listen],
-    }
-    dns = config.serves_dns
-    sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
-    sockets["xot"] = [bind(address, "dns.tls.listen") for address in dns.tls.listen] if dns and dns.tls else []
-    sockets["datagrams"] = []
-    for key, group in (("dns.listen", "dns"), ("dns.tls.listen", "xot")):
-        for bound in sockets[group]:  # UDP on the same port, also if the system chose it (port 0)
-            host, port = bound.getsockname()[:2]
-            sockets["datagrams"].append(bind(Address(host, port), key, socket.SOCK_DGRAM))
-    for bound in [bound for group in sockets.values() for bound in group]:
+    config, passed = checked.config, passed_sockets()
+    for bound in [bound for group in passed.values() for bound in group]:
+        stack.callback(bound.close)
+    given = adopt(checked, passed)
+    sockets = {name: given.get(name, []) for name in ("control", "status")}
+    for name, addresses in (("feed", config.feed.listen), ("ops", config.ops.listen)):
+        sockets[name] = given.get(name) or _bound(addresses, f"{name}.listen", stack)
+    dns, datagrams = config.serves_dns, list[socket.socket]()
+    xot = dns.tls.listen if dns is not None and dns.tls is not None else ()
+    for name, group, key, listen in (
+        ("dns", "dns", "dns.listen", dns.listen if dns is not None else ()),
+        ("dns-tls", "xot", "dns.tls.listen", xot),
+    ):
+        all_given = given.get(name, [])
+        sockets[group] = [bound for bound in all_given if bound.type == socket.SOCK_STREAM] or _bound(
+            listen, key, stack
+        )
+        # UDP on the same ports, also if the system chose them (port 0)
+        ports = [Address(*bound.getsockname()[:2]) for bound in sockets[group]]
+        datagrams += [bound for bound in all_given if bound.type == socket.SOCK_DGRAM] or _bound(
+            ports, key, stack, socket.SOCK_DGRAM
+        )
+    return {**sockets, "datagrams": datagrams}
+
+
+def _bound(
+    addresses: Iterable[Address], key: str, stack: AsyncExitStack, kind: int = socket.SOCK_STREAM
+) -> list[socket.socket]:
+    sockets = [bind(address, key, kind) for address in addresses]
+    for bound in sockets:
         stack.callback(bound.close)
     return sockets
 

@@ -7,7 +7,7 @@ an empty one, and the high-water file, which may be elsewhere, tells whether the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,13 +51,15 @@ def warnings_of(checked: CheckedConfig) -> list[ConfigProblem]:
     if not _is_new(config.state_dir) or witnessed_lists(config):
         return []
     expected = "the folder of the state: a new publisher runs `blocklistd keys init --root-out DIR` next"
-    return [_problem(checked, "state_dir", f"{config.state_dir}, which is missing or empty", expected)]
+    return [problem_at(checked, "state_dir", f"{config.state_dir}, which is missing or empty", expected)]
 
 
-def _problem(checked: CheckedConfig, key: str, found: str, expected: str) -> ConfigProblem:
-    lines: Mapping[str, int] = checked.lines
-    line = lines.get(key) or lines.get(key.partition(".")[0]) or 1
-    return ConfigProblem(checked.config.path, line, key, found, expected)
+def problem_at(checked: CheckedConfig, key: str, found: str, expected: str) -> ConfigProblem:
+    """A problem at the line of the key, or of the nearest section that is written."""
+    written = key.partition(" ")[0]
+    while written and written not in checked.lines:
+        written = written.rpartition(".")[0]
+    return ConfigProblem(checked.config.path, checked.lines.get(written, 1), key, found, expected)
 
 
 def _problems(checked: CheckedConfig, user: str) -> Iterator[ConfigProblem]:
@@ -65,22 +67,22 @@ def _problems(checked: CheckedConfig, user: str) -> Iterator[ConfigProblem]:
     witnessed = witnessed_lists(config)
     if witnessed and _is_new(config.state_dir):
         expected = f"the folder of the state, since {config.high_water} has numbers of {', '.join(witnessed)}"
-        yield _problem(checked, "state_dir", f"{config.state_dir}, which is missing or empty", expected)
+        yield problem_at(checked, "state_dir", f"{config.state_dir}, which is missing or empty", expected)
     if config.high_water is not None:
         folder = config.high_water.parent
         writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
         if not os.path.isdir(folder) or not writable:
             why = f"the folder {folder} {'can not be written' if os.path.isdir(folder) else 'does not exist'}"
-            yield _problem(
+            yield problem_at(
                 checked, "high_water", f"{config.high_water}: {why}", f"a file in a folder that {user} can write"
             )
     online = config.keys.online
     if isinstance(online, Path) and any(roots_dir(config.state_dir).glob("*.root.json")):
         expected = "the online key that `blocklistd keys init` made with this root.json"
         if not os.path.exists(online):
-            yield _problem(checked, "keys.online", f"{online}, which does not exist", expected)
+            yield problem_at(checked, "keys.online", f"{online}, which does not exist", expected)
         elif not os.access(online, os.R_OK, effective_ids=True):
-            yield _problem(checked, "keys.online", f"{online}, which {user} can't read", expected)
+            yield problem_at(checked, "keys.online", f"{online}, which {user} can't read", expected)
 
 
 def _is_new(state_dir: Path) -> bool:

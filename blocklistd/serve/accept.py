@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from blocklistd.errors import redacted
 from blocklistd.events import Event
-from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
+from blocklistd.limits import ACCEPT_PAUSE, DRAIN, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
 from blocklistd.serve.connections import Connections, Holder, address_holder, plain
 from blocklistd.serve.refusals import Refusals
 from blocklistd.serve.tls_context import ClientCertificate
@@ -42,6 +42,10 @@ _MAX_ACCEPTED_AT_ONCE: Final = 16
 """The most connections that are accepted in one turn of the loop."""
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends RST and leaves no TIME_WAIT
+
+
+def _ignored() -> None:
+    """Nobody waits for the first request."""
 
 
 class AcceptedConnection:
@@ -59,6 +63,10 @@ class AcceptedConnection:
         """By what the last request was authenticated; None before that. Set by who authenticates."""
         self.rated = False
         """Whether the request under way was counted for a limit of requests."""
+        self.has_request = False
+        """Whether a first request has arrived."""
+        self.on_first_request: Callable[[], object] = _ignored
+        """Called when the first request has arrived, or the connection is closed."""
         self.wake: Callable[[], object] | None = None
         """Ends the wait of the request under way, which then authenticates again. None if it does not wait, or after
         `cut_off`."""
@@ -77,7 +85,14 @@ class AcceptedConnection:
     def begin(self) -> None:
         """A request begins: the connection is not idle."""
         self.rated = False
+        if not self.has_request:
+            self.first_request()
         self.connections.begin(self)
+
+    def first_request(self) -> None:
+        """A first request has arrived."""
+        self.has_request = True
+        self.on_first_request()
 
     def end(self) -> None:
         """The request is answered: the connection is idle."""
@@ -96,6 +111,7 @@ class AcceptedConnection:
     def closed(self) -> None:
         """The connection was closed, or never established."""
         self.connections.leave(self)
+        self.on_first_request()
 
 
 HolderOf = Callable[[AcceptedConnection], tuple[Holder, int]]
@@ -156,14 +172,34 @@ class Acceptor:
             self._sockets.append(bound)
             self._resume(bound)
 
+    async def drain(self) -> None:
+        """Accepts no more connections, and waits until each accepted one has sent its first request or is closed, at
+        most DRAIN seconds. A client whose connection was accepted would otherwise get no answer."""
+        self._close_sockets()
+        arrived = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                while silent := self._silent():
+                    for one in silent:
+                        one.on_first_request = arrived.set
+                    arrived.clear()
+                    await arrived.wait()
+
+    def _silent(self) -> list[AcceptedConnection]:
+        """The connections without a request."""
+        return [one for one in self._connections if isinstance(one, AcceptedConnection) and not one.has_request]
+
     def stop(self) -> None:
         """Accepts no more connections and cancels handshakes; established connections go on."""
-        loop = asyncio.get_running_loop()
-        for bound in self._sockets:
-            loop.remove_reader(bound)
-            bound.close()
+        self._close_sockets()
         for connecting in self._connecting:
             connecting.cancel()
+
+    def _close_sockets(self) -> None:
+        while self._sockets:
+            bound = self._sockets.pop()
+            asyncio.get_running_loop().remove_reader(bound)
+            bound.close()
 
     def _resume(self, bound: socket.socket) -> None:
         if bound.fileno() >= 0:

@@ -280,6 +280,12 @@ def count_held(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).where(candidates.c.state == "held")).scalar_one())
 
 
+def held_by_list(connection: Connection) -> dict[ListId, int]:
+    """How many candidates are held, by list; a list without any has no key."""
+    query = select(candidates.c.list, func.count()).where(candidates.c.state == "held").group_by(candidates.c.list)
+    return {ListId(row[0]): int(row[1]) for row in connection.execute(query)}
+
+
 def _case(connection: Connection, row: Row[Any]) -> Case:
     made = connection.execute(select(decisions).where(decisions.c.candidate == row.id).order_by(decisions.c.time)).all()
     return Case(

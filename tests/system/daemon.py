@@ -103,6 +103,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.prefix: list[str] = []
         """A command that runs the daemon's."""
+        self.passed: list[tuple[str, socket.socket]] = []
+        """Sockets that are passed to each start, with their names, as systemd passes those of socket units."""
         self.tree: Path | None = None
         """A folder with another copy of the package, which is run instead."""
         self.write_config()
@@ -153,18 +155,22 @@ class Daemon:
     def launch(self, **environment: str) -> None:
         """Starts without waiting."""
         arguments, env = ["serve", "-c", str(self.path)], {**os.environ, **environment}
+        numbers = [bound.fileno() for _, bound in self.passed]
+        activated = [f"{name}:{bound.fileno()}" for name, bound in self.passed]
+        prefix = [sys.executable, "-m", "tests.system.activated", ",".join(activated)] if activated else []
         with open(self.folder / "daemon.log", "ab") as log:
-            if self.in_forks and not self.prefix and self.tree is None:
+            if self.in_forks and not self.prefix and not prefix and self.tree is None:
                 self.process = forks.Fork(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
             else:
                 self.process = subprocess.Popen(
-                    [*self.prefix, sys.executable, "-m", "blocklistd", *arguments],
+                    [*prefix, *self.prefix, sys.executable, "-m", "blocklistd", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     env=env,
                     cwd=self.tree,
                     start_new_session=True,
+                    pass_fds=numbers,
                 )
 
     def start(self) -> Self:

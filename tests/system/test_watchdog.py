@@ -1,4 +1,4 @@
-"""Messages to systemd: the watchdog's only while the event loop runs, and the begin and end of a reload."""
+"""Messages to systemd: the watchdog's only while the event loop runs, the begin and end of a reload, and the status."""
 
 from __future__ import annotations
 
@@ -101,3 +101,19 @@ def test_a_reload_notifies_systemd_of_its_begin_and_end(tmp_path: Path) -> None:
         assert began is not None, message
         assert before <= int(began[1]) <= time.monotonic_ns() // 1000, "sd_notify(3): not earlier than the signal"
         until(systemd, b"READY=1")
+
+
+def test_the_status_follows_versions_and_held_candidates(tmp_path: Path) -> None:
+    source = {"url": f"file:{tmp_path}/list.txt", "format": "text", "defaults": {"type": "host"}}
+    source |= {"schedule": "every 1d", "verify": {"method": "none"}}
+    (tmp_path / "list.txt").write_text("".join(f"n{number}.example\n" for number in range(100)))
+    daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": {"national": {"sources": ["hotline"]}}})
+    with heard(tmp_path, daemon) as systemd:
+        until(systemd, b"STATUS=serving national 1")
+        (tmp_path / "list.txt").write_text("n1.example\n")
+        daemon.pull("hotline")
+        line = until(systemd, b"held: 1 of national").decode()
+        assert line == "STATUS=serving national 1; held: 1 of national"
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        until(systemd, b"STATUS=stopping")

@@ -117,11 +117,13 @@ class DnsServer:
         self.notify.start()
 
     async def stop(self) -> None:
-        """Accepts no more connections, and waits for transfers under way, at most SHUTDOWN_GRACE seconds."""
-        self._stopping = True
+        """Accepts no more connections. Waits for first requests, at most DRAIN seconds, then for transfers under way,
+        at most SHUTDOWN_GRACE seconds."""
         for bound in self._datagrams:
             asyncio.get_running_loop().remove_reader(bound)
         self.notify.stop()
+        await asyncio.gather(*(acceptor.drain() for acceptor in self._acceptors))
+        self._stopping = True
         for acceptor in self._acceptors:
             acceptor.stop()
         for writer in self._idle_writers:
@@ -221,6 +223,8 @@ class DnsServer:
                 return
             finally:
                 self._idle_writers.discard(writer)
+            if not accepted.has_request:
+                accepted.first_request()
             answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True, tls=tls)
             if answer is None:
                 return

@@ -75,8 +75,6 @@ class Connection(web.RequestHandler):
         """Whether a request is under way. Always False with `bodies`."""
         self.uploading = False
         """Whether the body of the request under way may have any size: its handler reads it as it arrives."""
-        self.has_request = False
-        """Whether a first request has arrived."""
         self.long_poll: asyncio.Future[None] | None = None
         """The long poll, which is cancelled when the connection is lost."""
         self.stall_timer: asyncio.TimerHandle | None = None
@@ -185,7 +183,7 @@ class Connection(web.RequestHandler):
 
     def abort_if_silent(self) -> None:
         """Aborts the connection if no request has arrived."""
-        if not self.has_request:
+        if not self.accepted.has_request:
             self.abort()
 
     def pause_writing(self) -> None:

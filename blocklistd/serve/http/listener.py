@@ -48,7 +48,6 @@ def answering(handler: Handler, observe: Observer) -> Handler:
         loop = asyncio.get_running_loop()
         began = loop.time()
         connection = connection_of(request)
-        connection.has_request = True
         accepted = connection.accepted
         accepted.begin()
         try:
@@ -159,8 +158,10 @@ class Listener:
                 self.addresses.append(Address(host, port))
 
     async def stop(self) -> None:
-        """Accepts no more connections, and waits for requests under way, at most SHUTDOWN_GRACE seconds."""
+        """Accepts no more connections. Waits for first requests, at most DRAIN seconds, then for requests under way, at
+        most SHUTDOWN_GRACE seconds."""
         if self._acceptor is not None:
+            await self._acceptor.drain()
             self._acceptor.stop()
         await self._runner.cleanup()
 
