@@ -20,15 +20,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from blocklistd.config import Config
 from blocklistd.config.files import RENEW
-from blocklistd.config.values import format_duration
+from blocklistd.daemon import alarm_texts
 from blocklistd.errors import ConfigProblem
-from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.model import ListId
 from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
@@ -38,7 +37,7 @@ from blocklistd.store import candidates
 from blocklistd.store.files import is_read_only
 from blocklistd.store.freezing import frozen_lists
 from blocklistd.store.pulls import source_states
-from blocklistd.times import CheckedClock, rfc3339
+from blocklistd.times import CheckedClock
 
 
 class AlarmChecks:
@@ -103,10 +102,7 @@ class AlarmChecks:
         for removed in alarms.subjects("certificate") - self.certificates.keys():
             alarms.clear("certificate", removed)
         for key, until in self.certificates.items():
-            text = None
-            if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
-                text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
-            alarms.set_alarm("certificate", key, text)
+            alarms.set_alarm("certificate", key, alarm_texts.certificate(key, until, now))
 
     async def _check_policies(self) -> None:
         rejected = await self._resources.database.reading(self._rejected)
@@ -117,44 +113,21 @@ class AlarmChecks:
         store, text = self._resources.store, None
         with contextlib.suppress(OSError):
             if store.read_only or is_read_only(store.state_dir):
-                text = (
-                    f"{store.state_dir}: the file system is read-only: the published versions are served, nothing new "
-                    f"is published or signed, and the signatures expire: mount it read-write, then restart the daemon"
-                )
+                text = alarm_texts.read_only(store.state_dir)
         self._resources.alarms.set_alarm("read_only", text=text)
 
     async def _check_reviews(self, now: datetime) -> list[datetime]:
         """Checks held candidates, frozen lists and entries that are due. Returns the times at which each has waited for
         too long."""
-        within = self._config().alarms.review_within
+        config = self._config()
+        within = config.alarms.review_within
         waiting = await self._resources.database.reading(candidates.waiting)
         frozen = await self._resources.database.reading(frozen_lists)
-        texts: dict[tuple[str, str, datetime], str] = {}
-        for one in waiting:
-            more = "; it has one approval and needs another" if one.approvals else ""
-            texts["candidate_waiting", one.first, one.since] = (
-                f"candidate {one.candidate} of list {one.list} has waited for a decision since "
-                f"{rfc3339(one.since)}, longer than alarms.review_within ({format_duration(within)}){more}: run "
-                f"`blocklistd candidate show {one.candidate}`"
-            )
-        for name, found in frozen.items():
-            texts["list_frozen", name, datetime.fromisoformat(found.time)] = (
-                f"list {name} has been frozen since {found.time}, longer than alarms.review_within "
-                f"({format_duration(within)}): once the cause is gone, run `blocklistd list resume {name}`"
-            )
-        for name, count in self._due().items():
-            settings = self._config().lists.get(name)
-            if count.since is not None and settings is not None and settings.lifetime.at_end == "review":
-                texts["entries_due", name, count.since] = (
-                    f"entries of list {name} have been due since {rfc3339(count.since)}, longer than "
-                    f"alarms.review_within ({format_duration(within)}): run `blocklistd entry due {name}`, then keep "
-                    f"or delist each"
-                )
-        overdue = {(kind, subject): text for (kind, subject, since), text in texts.items() if now - since > within}
-        for kind in ("candidate_waiting", "list_frozen", "entries_due"):
-            of_kind = {subject: text for (found, subject), text in overdue.items() if found == kind}
-            self._resources.alarms.set_all(kind, of_kind)
-        return [since + within for _, _, since in texts]
+        found = alarm_texts.reviews(config, waiting, frozen, self._due())
+        late = [one for one in found if now - one.since > within]
+        for kind in alarm_texts.REVIEWS:
+            self._resources.alarms.set_all(kind, {one.subject: one.text for one in late if one.kind == kind})
+        return [one.since + within for one in found]
 
     async def _check_sources(self, now: datetime) -> list[datetime | None]:
         sources, alarms = self._config().sources, self._resources.alarms
@@ -165,25 +138,7 @@ class AlarmChecks:
         due: list[datetime | None] = []
         for name, state in states.items():
             max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
-            overdue = frozen = None
             due += [state.overdue_after(max_age), state.frozen_after(max_unchanged)]
-            if state.is_overdue(max_age, now):
-                last = "no pull was accepted yet"
-                if state.content_time is not None and state.content_time == state.last_accepted:
-                    last = f"the last accepted pull was {rfc3339(state.content_time)}"
-                elif state.content_time is not None:
-                    # not the time of the last pull: each pull would log the alarm again
-                    last = f"its body was signed {rfc3339(state.content_time)}"
-                overdue = (
-                    f"source {name} is overdue: its newest list is older than max_age "
-                    f"({format_duration(max_age)}): {last}: run `blocklistd source show {name}`"
-                )
-            if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
-                since = rfc3339(state.unchanged_since)
-                frozen = (
-                    f"source {name} is frozen: no change within max_unchanged ({format_duration(max_unchanged)}), "
-                    f"since {since}: ask the hotline whether it still maintains this list"
-                )
-            alarms.set_alarm("source_overdue", name, overdue)
-            alarms.set_alarm("source_frozen", name, frozen)
+            alarms.set_alarm("source_overdue", name, alarm_texts.overdue(name, state, max_age, now))
+            alarms.set_alarm("source_frozen", name, alarm_texts.unchanged(name, state, max_unchanged, now))
         return due

@@ -63,12 +63,17 @@ class Trust:
     def alarm(self, now: datetime) -> str | None:
         """The text of the alarm if root.json has expired or expires within ROOT_ALARM_DAYS, or if older roots don't
         lead to it; else None."""
-        left = self.expires - now
-        if left <= timedelta():
-            return f"root.json has expired: subscribers refuse new metadata: {RENEW}"
-        if left < timedelta(days=ROOT_ALARM_DAYS):
-            return f"root.json expires in {left.days} days: {RENEW}"
-        return self.broken
+        return expiry_alarm(self.expires, now) or self.broken
+
+
+def expiry_alarm(expires: datetime, now: datetime) -> str | None:
+    """The text of the alarm if root.json has expired or expires within ROOT_ALARM_DAYS; else None."""
+    left = expires - now
+    if left <= timedelta():
+        return f"root.json has expired: subscribers refuse new metadata: {RENEW}"
+    if left < timedelta(days=ROOT_ALARM_DAYS):
+        return f"root.json expires in {left.days} days: {RENEW}"
+    return None
 
 
 def roots_dir(state_dir: Path) -> Path:
