@@ -22,6 +22,7 @@ LOCAL: Final = {
     "serve": ("serve", "Run the daemon in the foreground."),
     "demo": ("demo", "Run the whole system on this machine, with demo data."),
     "check-config": ("checkconfig", "Check the configuration; print every error."),
+    "doctor": ("doctor", "Check the installation; print what is wrong."),
     "keys init": ("keys", "Make the online key, the root keys and root.json."),
     "keys rotate": ("keys_ceremony:rotate", "Replace the online key or root keys."),
     "keys renew": ("keys_ceremony:renew", "Give root.json a later expiry."),
@@ -30,7 +31,7 @@ LOCAL: Final = {
 }
 """Commands with a module of their own here: (module, or module:function; short help) by name."""
 
-ASKING: Final = {"keys rotate": "keys adopt", "keys renew": "keys adopt"}
+ASKING: Final = {"doctor": "status facts", "keys rotate": "keys adopt", "keys renew": "keys adopt"}
 """Those that ask the daemon, each with the command whose roles it needs and which is in the audit."""
 
 GROUPS: Final = {
@@ -50,7 +51,7 @@ GROUPS: Final = {
 
 FIRST_WORDS: Final = {
     name: LOCAL[name][1] if name in LOCAL else GROUPS[name]
-    for name in ("serve", "demo", "check-config", *GROUPS, "sync")
+    for name in ("serve", "demo", "check-config", "doctor", *GROUPS, "sync")
 }
 """Short help of every first word, in the order of `blocklistd --help`."""
 

@@ -14,18 +14,16 @@ from blocklistd.errors import ConfigError
 def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
-    from blocklistd.daemon import guard_names, state_checks, zonemd
+    from blocklistd.daemon import config_report
 
     try:
         read = check(session.path)
-        warnings = [*read.warnings, *state_checks.warnings_of(read)]
+        warnings = config_report.warnings_of(read)
         if not session.json:
             for warning in warnings:
                 click.echo(f"warning: {warning}", err=True)
-        found = [*read.problems, *guard_names.problems_of(read.config, read.lines), *state_checks.problems_of(read)]
-        found += zonemd.problems_of(read, zonemd.stored_subscribers(read.config.state_dir))
-        if found:
-            raise ConfigError(sorted(found, key=lambda problem: problem.line))
+        if found := config_report.problems_of(read):
+            raise ConfigError(found)
     except ConfigError as error:
         if session.json:
             session.document({"errors": [problem.document() for problem in error.problems]})

@@ -108,17 +108,17 @@ class GuardNames:
         for name in config.lists:
             policy = known.get(name)
             if policy is None:
-                self.names[name] = ListNames(own_names=own, additions=not _references(config, name))
+                self.names[name] = ListNames(own_names=own, additions=not references_of(config, name))
                 continue
             of_guard = {guard: getattr(policy, guard) for guard in GUARDS}
             self._good |= {(name, guard): digest for guard, digest in of_guard.items() if digest is not None}
-            additions = policy.additions and await asyncio.to_thread(_may_be_read, _references(config, name))
+            additions = policy.additions and await asyncio.to_thread(_may_be_read, references_of(config, name))
             names = ListNames(own_names=own or policy.own_names, **of_guard, additions=additions)
             self.names[name] = replace(names, exceptions=policy.exceptions)
             self.exceptions.begin(name, policy.exceptions)
         self._keep()
         first = {name for name in config.lists if name not in known}
-        if any(_references(config, name) or config.lists[name].exceptions is not None for name in first):
+        if any(references_of(config, name) or config.lists[name].exceptions is not None for name in first):
             try:
                 self.adopt(await self.read(config))
             except BlocklistError as error:
@@ -126,7 +126,7 @@ class GuardNames:
 
     async def read(self, config: Config) -> NamesReading:
         """Reads and seals the names of all lists of a configuration. Raises BlocklistError where the job fails."""
-        groups = sorted({group for name in config.lists for group in _references(config, name).values()})
+        groups = sorted({group for name in config.lists for group in references_of(config, name).values()})
         resources, own = self._resources, await self._own(config)
         read = ReadGuards([], {})
         if groups:
@@ -138,7 +138,7 @@ class GuardNames:
         sealed = await asyncio.to_thread(seal_names, resources.store.sealed, own)
         for name in config.lists:
             names = ListNames(own_names=sealed, exceptions=exceptions.digests.get(name))
-            for guard, group in _references(config, name).items():
+            for guard, group in references_of(config, name).items():
                 found, key = by_group[group], (name, guard)
                 reading.counts[key] = found.count
                 digest = found.digest
@@ -228,7 +228,7 @@ class GuardNames:
         self._kept = kept
 
 
-def _references(config: Config, name: ListId) -> dict[str, tuple[str, ...]]:
+def references_of(config: Config, name: ListId) -> dict[str, tuple[str, ...]]:
     """The references of each guard of a list that has some."""
     guards = config.lists[name].guards
     return {guard: getattr(guards, guard) for guard in GUARDS if getattr(guards, guard)}
@@ -262,7 +262,7 @@ def problems_of(config: Config, lines: Mapping[str, int]) -> list[ConfigProblem]
 
     found = exception_files.problems_of(config, lines)
     for name in config.lists:
-        for guard, group in _references(config, name).items():
+        for guard, group in references_of(config, name).items():
             for reference, text in read_group(group)[1].items():
                 if reference.startswith(WARNINGLIST) and not path_of(reference).exists():
                     continue  # the configuration reports it

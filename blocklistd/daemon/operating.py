@@ -11,6 +11,7 @@ from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
 from blocklistd.daemon.operations.corrections import CorrectionOperations
 from blocklistd.daemon.operations.distrust import DistrustOperations
+from blocklistd.daemon.operations.doctor import DoctorOperations
 from blocklistd.daemon.operations.due import DueOperations
 from blocklistd.daemon.operations.evidence import EvidenceOperations
 from blocklistd.daemon.operations.explain import ExplainOperations
@@ -61,12 +62,14 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
     def check_alarms() -> None:
         releases.in_background(parts.housekeeping.check_alarms())
 
+    overview = Overview(
+        *(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
+        root=keys.root_expiry,
+        exceptions=parts.guard_names.exceptions.summary,
+    )
+    alarms = AlarmOperations(parts.delivery)
     return Operations(
-        Overview(
-            *(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
-            root=keys.root_expiry,
-            exceptions=parts.guard_names.exceptions.summary,
-        ),
+        overview,
         sources,
         SourceTestOperations(configured, resources, dry_runs),
         CandidateOperations(configured, resources, decisions, free_text, check_alarms),
@@ -78,6 +81,10 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
         EvidenceOperations(resources, parts.pipeline.evidence, lambda: releases.sources),
         DistrustOperations(database, Distrust(resources, releases, parts.pipeline), free_text, clock),
         CorrectionOperations(database, parts.corrections, free_text, clock),
-        *(ExplainOperations(database, Explainer(resources, releases), clock), AlarmOperations(parts.delivery)),
+        *(ExplainOperations(database, Explainer(resources, releases), clock), alarms),
         DueOperations(database, parts.due_entries, free_text, lambda: parts.housekeeping.count_due()),
+        DoctorOperations(
+            *(overview, resources.alarms, parts.readiness, lambda: parts.reloading.running, alarms.undelivered),
+            *(parts.dns, parts.served_zones),
+        ),
     )

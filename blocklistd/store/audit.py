@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select
 
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
@@ -99,13 +99,18 @@ def head(connection: Connection) -> Head:
     return Head(row.number, row.hash) if row is not None else NONE
 
 
+def first_number(connection: Connection) -> int | None:
+    """The number of the first line; None without any."""
+    return connection.execute(select(func.min(audit.c.number))).scalar()
+
+
 def record_loss(connection: Connection, kept: Head | None) -> dict[str, Any]:
     """Records that the lines up to `kept`, the head file's head, are lost, if the database does not have that line.
 
     The head file may then follow the database again. Runs in the caller's transaction. Returns the detail for the audit
     line of this act; empty if nothing is lost.
     """
-    if kept in (None, UNREADABLE) or _has(connection, kept):
+    if kept in (None, UNREADABLE) or has_line(connection, kept):
         return {}
     connection.execute(delete(meta).where(meta.c.key == _LOST_HEAD))
     connection.execute(meta.insert().values(key=_LOST_HEAD, value=_written(kept)))
@@ -212,7 +217,7 @@ class HeadFile:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 newest = head(connection)  # read under the lock: no other process can have written a later head
                 kept = self.read() or NONE
-                if not _has(connection, kept):
+                if not has_line(connection, kept):
                     Event.AUDIT_BROKEN.log(log, file=self.path)
                 elif newest != kept:
                     os.pwrite(descriptor, _written(newest).encode(), 0)
@@ -225,7 +230,7 @@ def _written(head: Head) -> str:
     return _HEAD.format(number=head.number, hash=head.hash)
 
 
-def _has(connection: Connection, kept: Head) -> bool:
+def has_line(connection: Connection, kept: Head) -> bool:
     """Whether the database has the line of this head, or `record_loss` has recorded it as lost."""
     if kept == NONE:
         return True

@@ -201,7 +201,7 @@ class Database:
         `beside_files`: sealed files exist, so a missing schema means a lost database (Numbers.lost). Raises StoreError
         if the schema is newer than this program, or needs an upgrade on a read-only file system.
         """
-        found = self._revision()
+        found = self.revision()
         if found == NEWEST_MIGRATION:
             return
         if found is not None and found > NEWEST_MIGRATION:
@@ -225,7 +225,8 @@ class Database:
             if found is None and beside_files:
                 set_state_lost(connection)
 
-    def _revision(self) -> str | None:
+    def revision(self) -> str | None:
+        """The newest migration of the schema; None without a schema. Raises StoreError."""
         with self._errors(), self.engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None

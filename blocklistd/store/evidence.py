@@ -221,6 +221,26 @@ def _time(text: str) -> datetime:
     return datetime.strptime(text.ljust(21, "0"), _TIME).replace(tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The evidence of a source on the disk. `bytes`: of all files. `oldest`: the time of the oldest body, by its newest
+    record; the newest accepted body, which stays whatever its age, does not count. None without one."""
+
+    bytes: int
+    bodies: int
+    oldest: datetime | None
+
+
+def usage(store: Store, source: SourceId) -> Usage:
+    """What the evidence of a source takes; reads no file. Raises StoreError."""
+    folder = store.evidence / source
+    with store_errors(folder):
+        found = list(_scan(folder).values())
+    newest = max((kept for kept in found if Verdict.ACCEPTED in kept.verdicts.values()), key=_newest, default=None)
+    times = [_time(kept.newest.partition("-")[0]) for kept in found if kept is not newest]
+    return Usage(sum(kept.size for kept in found), len(found), min(times, default=None))
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 

@@ -166,6 +166,11 @@ def expire(connection: Connection, now: datetime, days: int, most: int) -> int:
     return removed
 
 
+def oldest(connection: Connection) -> datetime | None:
+    """When the oldest kept receipt arrived; None without any."""
+    return connection.execute(select(func.min(receipts.c.received))).scalar()
+
+
 _TABLES: Final[Mapping[Copied, tuple[Table, Column[Any], Column[Any]]]] = {
     Copied.LIST: (versions, versions.c.list, versions.c.version),
     Copied.ZONE: (zone_serials, zone_serials.c.zone, zone_serials.c.serial),

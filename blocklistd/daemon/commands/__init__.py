@@ -11,6 +11,7 @@ from blocklistd.daemon.commands import (
     candidate,
     candidate_show,
     distrust,
+    doctor,
     due,
     entry,
     evidence,
@@ -32,6 +33,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     command.name: command
     for group in (
         status,
+        doctor,
         source,
         source_test,
         evidence,

@@ -138,12 +138,14 @@ def escaped(text: str) -> str:
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
-def paragraph(text: str) -> None:
+def paragraph(text: str, indent: str = "") -> None:
     """Prints a text: on a terminal in lines of at most COLUMNS characters, in a pipe in one line. Ids, names and dates
-    are not divided."""
+    are not divided. `indent` begins the first line, and twice each further one."""
     if os.isatty(1):
-        text = textwrap.fill(text, COLUMNS, break_on_hyphens=False, break_long_words=False)
-    click.echo(text)
+        wrapper = textwrap.TextWrapper(COLUMNS, indent, 2 * indent, break_on_hyphens=False, break_long_words=False)
+        click.echo(wrapper.fill(text))
+    else:
+        click.echo(indent + text)
 
 
 def held_by(reason: Mapping[str, str]) -> str:

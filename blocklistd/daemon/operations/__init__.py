@@ -12,6 +12,7 @@ from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
 from blocklistd.daemon.operations.corrections import CorrectionOperations
 from blocklistd.daemon.operations.distrust import DistrustOperations
+from blocklistd.daemon.operations.doctor import DoctorOperations
 from blocklistd.daemon.operations.due import DueOperations
 from blocklistd.daemon.operations.evidence import EvidenceOperations
 from blocklistd.daemon.operations.explain import ExplainOperations
@@ -48,3 +49,4 @@ class Operations:
     explain: ExplainOperations
     alarms: AlarmOperations
     due: DueOperations
+    doctor: DoctorOperations

@@ -61,6 +61,8 @@ class Notifier:
         self._give_up = give_up
         self._next = next_id
         self._pending: dict[NotifyTarget, _Pending] = {}
+        self.unanswered: Counter[NotifyTarget] = Counter()
+        """The number of requests to each target since it last acknowledged one."""
         self.outcomes: Counter[str] = Counter()
         """The number of requests by outcome: "sent", "acknowledged", "given up"."""
 
@@ -74,6 +76,8 @@ class Notifier:
         """Removes the pending requests to all targets that are not in `remaining`."""
         for target in self._pending.keys() - remaining:
             del self._pending[target]
+        for target in self.unanswered.keys() - remaining:
+            del self.unanswered[target]
 
     def due(self, now: float, wall: int) -> list[tuple[Endpoint, bytes]]:
         """The datagrams to send now, with their destinations."""
@@ -86,6 +90,7 @@ class Notifier:
                 self.outcomes["given up"] += 1
                 continue
             self.outcomes["sent"] += 1
+            self.unanswered[target] += 1
             datagrams.append((target.address, _message(target, pending, wall)))
             pending.due = now + pending.pause
             pending.pause = min(pending.pause * BACKOFF, MAX_PAUSE)
@@ -112,6 +117,7 @@ class Notifier:
                 continue
             if not questions or wire[12 : 12 + len(target.zone)].lower() == target.zone:
                 del self._pending[target]
+                self.unanswered.pop(target, None)
                 self.outcomes["acknowledged"] += 1
                 return True
         return False

@@ -35,6 +35,11 @@ class NotifySender:
         """The number of NOTIFY requests by outcome: "sent", "acknowledged", "given up"."""
         return self._notifier.outcomes
 
+    @property
+    def unanswered(self) -> dict[NotifyTarget, int]:
+        """The number of requests to each target since it last acknowledged one; targets that did have no key."""
+        return dict(self._notifier.unanswered)
+
     def start(self) -> None:
         """Opens a socket for each address family that the host has."""
         for family in (socket.AF_INET, socket.AF_INET6):
