@@ -7,6 +7,7 @@
 # make soak     a thousand versions: does anything grow?
 # make fuzz     every property with twenty times as many examples, then each parser with coverage-guided inputs
 # make docs     docs/cli.md from the commands, docs/metrics.md from the tables of metrics and log events
+# make catalogs  the texts of the source into the catalogs of the other languages, blocklistd/language/catalogs
 # make clean    everything that these made, away
 # Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
@@ -16,7 +17,7 @@ FUZZ ?= 30# seconds for each parser
 BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test interop-next check bench scaling soak fuzz docs clean
+.PHONY: help run test interop-next check bench scaling soak fuzz docs catalogs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -57,6 +58,9 @@ fuzz: $(STAMP)
 docs: $(STAMP)
 	@$(VENV)/bin/python -m blocklistd.cli.reference > docs/cli.md
 	@$(VENV)/bin/python -m blocklistd.ops.reference > docs/metrics.md
+
+catalogs: $(STAMP)
+	@$(VENV)/bin/python -m tests.catalogs
 
 # The lock files name every package with its version and hashes: requirements.lock what production installs,
 # requirements-dev.lock that and the tests' own. The project itself is installed in place.

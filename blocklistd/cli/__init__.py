@@ -15,8 +15,11 @@ from typing import Final
 import click
 
 from blocklistd import __version__
+from blocklistd.cli.common import DEFAULT_CONFIG, problem_text
 from blocklistd.cli.failures import Failed, Unreachable
+from blocklistd.cli.languages import TranslatedHelp, language_for, show_usage_error
 from blocklistd.errors import BlocklistError, ConfigError
+from blocklistd.language.context import _, known, speaking
 
 LOCAL: Final = {
     "serve": ("serve", "Run the daemon in the foreground."),
@@ -70,6 +73,9 @@ class LazyGroup(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(FIRST_WORDS.items()))
+
+
+click.Context.formatter_class = TranslatedHelp  # of every command: click has no other way for all of them
 
 
 def _local(name: str) -> click.Command:
@@ -133,7 +139,12 @@ def program(context: click.Context, config: str | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs a command line and returns the exit code. Each error is a line on stderr that ends with what to do,
-    on a terminal wrapped between words."""
+    on a terminal wrapped between words. Texts are in the language of the configuration or of the user."""
+    with speaking(language_for(arguments, os.environ, DEFAULT_CONFIG)):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = program.main(arguments, prog_name="blocklistd", standalone_mode=False)
     except click.exceptions.Exit as ended:
@@ -141,33 +152,37 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return 1
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         return 2
     except ConfigError as error:
         for problem in error.problems:
-            _complain(str(problem))
+            _complain(problem_text(problem))
         return 2
     except Unreachable as error:
-        _complain(f"blocklistd: {error}")
+        _complain(f"blocklistd: {known(str(error))}")
         return 3
     except Failed as error:
         if str(error):
-            _complain(f"blocklistd: {error}")
+            _complain(f"blocklistd: {known(str(error))}")
         return error.code
     except BlocklistError as error:
-        _complain(f"blocklistd: {error}")
+        _complain(f"blocklistd: {known(str(error))}")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "blocklistd").split(".")[0] == "blocklistd":
             raise
-        rest = "install requirements-client.lock for `blocklistd sync`, requirements.lock for every other command"
-        _complain(f"blocklistd: {error.name} is not installed here: {rest}")
+        text = _(
+            "{module} is not installed here: install requirements-client.lock for `blocklistd sync`, requirements.lock "
+            "for every other command",
+            module=error.name,
+        )
+        _complain(f"blocklistd: {text}")
         return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:  # of writing the output: the disk to which the caller redirected it is full
-        _complain(f"blocklistd: {error.filename or 'the output'}: {error.strerror}")
+        _complain(f"blocklistd: {error.filename or _('the output')}: {known(error.strerror or '')}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the buffer would fail again at exit
         return 1
     return code if isinstance(code, int) else 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from blocklistd.cli.common import Session, common
+from blocklistd.cli.common import Session, common, problem_text
 from blocklistd.cli.failures import Failed
 from blocklistd.errors import ConfigError
+from blocklistd.language.context import _
 
 
 @click.command("check-config")
@@ -21,7 +22,7 @@ def command(session: Session) -> None:
         warnings = config_report.warnings_of(read)
         if not session.json:
             for warning in warnings:
-                click.echo(f"warning: {warning}", err=True)
+                click.echo(_("warning: {problem}", problem=problem_text(warning)), err=True)
         if found := config_report.problems_of(read):
             raise ConfigError(found)
     except ConfigError as error:
@@ -30,4 +31,4 @@ def command(session: Session) -> None:
             raise Failed(code=2) from None
         raise
     document = {"errors": [], "warnings": [warning.document() for warning in warnings]}
-    session.answer(document, lambda _: click.echo(f"{session.path}: ok"))
+    session.answer(document, lambda document: click.echo(_("{path}: ok", path=session.path)))

@@ -13,10 +13,12 @@ import click
 
 from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
+from blocklistd.language.context import _, known
 
 if TYPE_CHECKING:
     from blocklistd.cli.control import ControlClient
     from blocklistd.config import Config
+    from blocklistd.errors import ConfigProblem
 
 DEFAULT_CONFIG: Final = "/etc/blocklistd/blocklistd.yaml"
 
@@ -63,6 +65,18 @@ class Session:
             self.document(value)
         else:
             text(value)
+
+
+def problem_text(problem: ConfigProblem) -> str:
+    """An error of the configuration, in the language in force."""
+    return _(
+        "{file}:{line}: {key}: found {found}, expected {expected}",
+        file=problem.file,
+        line=problem.line,
+        key=problem.key,
+        found=known(problem.found),
+        expected=known(problem.expected),
+    )
 
 
 def common(command: F) -> F:

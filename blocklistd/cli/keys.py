@@ -11,6 +11,7 @@ import click
 
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
+from blocklistd.language.context import _
 
 
 @click.command("init")
@@ -49,27 +50,27 @@ def command(session: Session, root_out: Path, root_keys: int, threshold: int, en
         "root": str(made.root),
         "expires": rfc3339(made.expires),
     }
-    session.answer(document, lambda _: _print_made(document))
+    session.answer(document, _print_made)
 
 
 def _print_made(made: dict[str, Any]) -> None:
-    keys = "\n".join(f"  {path}" for path in made["root_keys"])
-    click.echo(
-        f"online key, for the daemon: {made['online']}\n"
-        f"root keys, take them off this host now:\n{keys}\n"
-        f"trusted root, give it to the subscribers: {made['root']}\n  expires {made['expires']}"
-    )
+    click.echo(_("online key, for the daemon: {path}", path=made["online"]))
+    click.echo(_("root keys, take them off this host now:"))
+    for path in made["root_keys"]:
+        click.echo(f"  {path}")
+    click.echo(_("trusted root, give it to the subscribers: {path}", path=made["root"]))
+    click.echo(_("  expires {time}", time=made["expires"]))
 
 
 def passphrase_of(name: str) -> str:
     """Asks the terminal for the passphrase of a key. Raises Failed without a terminal."""
-    return _ask(f"Passphrase of {name}: ")
+    return _ask(_("Passphrase of {name}: ", name=name))
 
 
 def new_passphrase() -> str:
     """Asks the terminal twice for a new passphrase. Raises Failed."""
-    first = _ask("New passphrase of the root keys: ")
-    if not first or first != _ask("Again: "):
+    first = _ask(_("New passphrase of the root keys: "))
+    if not first or first != _ask(_("Again: ")):
         raise Failed("the passphrase is empty, or not the same twice: run the command again")
     return first
 

@@ -17,6 +17,7 @@ import click
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
 from blocklistd.cli.keys import new_passphrase, passphrase_of
+from blocklistd.language.context import _, known
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, Signer
@@ -139,9 +140,10 @@ def sign(session: Session, file: Path, root: Path, root_keys: tuple[str, ...]) -
     current, new = parse_root(read_root_file(root), str(root)), parse_root(read_root_file(file), str(file))
     check_next(current, new, str(file), utc_now())
     if not session.json:
-        table(("", ""), list(differences(current.signed, new.signed)))
+        rows = [(name, known(text)) for name, text in differences(current.signed, new.signed)]
+        table(("", ""), rows)
         if os.isatty(0):
-            click.confirm("Sign this?", abort=True, err=True)
+            click.confirm(_("Sign this?"), abort=True, err=True)
     for name in root_keys:
         add_signature(current, new, _open(name), name)
     _write(file, new)
@@ -189,7 +191,9 @@ def _carry_out(
 def _show_new_keys(session: Session, new_keys: Collection[Path]) -> None:
     """Prints where the new root keys are, if any were made, as `keys init` does."""
     if new_keys and not session.json:
-        click.echo("\n".join(("new root keys, take them off this host now:", *(f"  {path}" for path in new_keys))))
+        click.echo(_("new root keys, take them off this host now:"))
+        for path in new_keys:
+            click.echo(f"  {path}")
 
 
 def _answer_file(session: Session, file: Path, current: Metadata[Root], new: Metadata[Root]) -> None:
@@ -199,12 +203,14 @@ def _answer_file(session: Session, file: Path, current: Metadata[Root], new: Met
     missing = missing_signatures(current, new)
     document = {"file": str(file), "version": new.signed.version, "complete": not missing, "missing": missing}
 
-    def show(_: object) -> None:
+    def show(document: object) -> None:
         if missing:
-            click.echo(f"{file}: version {new.signed.version} of root.json has {'; and '.join(missing)}")
-            click.echo(f"next holder: blocklistd keys sign {file} --root root.json --root-key KEY")
+            rest = "; ".join(map(known, missing))
+            named = {"file": file, "version": new.signed.version, "missing": rest}
+            click.echo(_("{file}: version {version} of root.json has {missing}", **named))
+            click.echo(_("next holder: blocklistd keys sign {file} --root root.json --root-key KEY", file=file))
         else:
-            click.echo(f"{file}: complete; at the publisher: blocklistd keys adopt {file}")
+            click.echo(_("{file}: complete; at the publisher: blocklistd keys adopt {file}", file=file))
 
     session.answer(document, show)
 

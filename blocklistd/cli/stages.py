@@ -9,21 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Final
+
+from blocklistd.language.context import N_, _
 
 SHOWN_AFTER: Final = 1.0  # seconds until the line appears
 UPDATED_EVERY: Final = 0.5  # seconds between two updates of the line
 
 WORDS: Final = {
-    "fetch": "fetching from",
-    "intake": "verifying and parsing",
-    "store_entries": "storing the entries of",
-    "store_body": "storing the body of",
-    "commit": "composing and checking the new version of",
-    "sign": "signing",
-    "zone": "making the zone",
+    "fetch": N_("fetching from {subject}"),
+    "intake": N_("verifying and parsing {subject}"),
+    "store_entries": N_("storing the entries of {subject}"),
+    "store_body": N_("storing the body of {subject}"),
+    "commit": N_("composing and checking the new version of {subject}"),
+    "sign": N_("signing {subject}"),
+    "zone": N_("making the zone {subject}"),
 }
-"""The text for each stage (ops.metrics.STAGES); the stage's subject follows it."""
+"""The text for each stage (ops.metrics.STAGES)."""
 
 
 @contextmanager
@@ -37,7 +40,8 @@ def show_stage(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[N
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_show, args=(stage, ended), daemon=True, name="stages")
+    run = copy_context().run  # with the language in force
+    thread = threading.Thread(target=run, args=(_show, stage, ended), daemon=True, name="stages")
     thread.start()
     try:
         yield
@@ -59,7 +63,9 @@ def _show(stage: Callable[[], tuple[str | None, str | None]], ended: threading.E
 
 def line_of(stage: str | None, subject: str | None) -> str:
     """The line for a stage and its subject."""
-    return f"{WORDS.get(stage, stage)} {subject or ''}".rstrip() if stage else "waiting for its turn"
+    if not stage:
+        return _("waiting for its turn")
+    return _(WORDS.get(stage, f"{stage} {{subject}}"), subject=subject or "").rstrip()
 
 
 def _write(text: str) -> None:

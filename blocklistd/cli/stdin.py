@@ -10,11 +10,12 @@ import click
 
 from blocklistd.daemon.commands.command import Argument
 from blocklistd.errors import RefusedError
+from blocklistd.language.context import N_, _
 from blocklistd.limits import MAX_ENTRY_TEXT
 
 _TERMINAL: Final = 4095
 """Bytes of a line that a terminal passes on (MAX_CANON, termios(3)): it drops the rest."""
-_PROMPT: Final = "Entry (a URL, a name, a hash or an id e-…), then Enter: "
+_PROMPT: Final = N_("Entry (a URL, a name, a hash or an id e-…), then Enter: ")
 
 
 def read_line(argument: Argument) -> str:
@@ -22,7 +23,7 @@ def read_line(argument: Argument) -> str:
     of at most MAX_ENTRY_TEXT bytes."""
     stdin = sys.stdin.buffer
     if os.isatty(stdin.fileno()):
-        click.echo(_PROMPT, err=True, nl=False)
+        click.echo(_(_PROMPT), err=True, nl=False)
         raw = stdin.readline(MAX_ENTRY_TEXT + 2)  # a terminal has no end: one line is the whole
         if len(raw.rstrip(b"\n")) >= _TERMINAL:
             raise RefusedError(f"a terminal passes on at most {_TERMINAL} bytes of a line: send it by a pipe")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from blocklistd.cli.common import Session, common
+from blocklistd.language.context import _, known
 from blocklistd.limits import CLIENT_EXEC
 from blocklistd.outputs import OUTPUTS
 
@@ -101,7 +103,7 @@ def command(session: Session, url: str, name: str, watch: bool, quiet: bool, no_
 
     def say(text: str) -> None:
         with lock:
-            click.echo(f"blocklistd: {text}", err=True)
+            click.echo(f"blocklistd: {known(text)}", err=True)
 
     def done(result: SyncResult) -> None:
         if session.json or not (quiet or (result.how == "unchanged" and not sys.stdout.isatty())):
@@ -136,7 +138,7 @@ def _watch(options: Options, say: Any, done: Any, progress: Progress) -> None:
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: hurry.set())
     # in a thread of its own: a signal's handler, in the main thread, must not interrupt a wait for the same event
-    watching = threading.Thread(target=run, name="watch")
+    watching = threading.Thread(target=copy_context().run, args=(run,), name="watch")
     watching.start()
     while watching.is_alive():
         watching.join(0.5)
@@ -156,7 +158,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
             if quiet or not sys.stderr.isatty():
                 return
             if not bars:
-                shown: Any = click.progressbar(length=length, label="snapshot", file=sys.stderr, show_pos=True)
+                shown: Any = click.progressbar(length=length, label=_("snapshot"), file=sys.stderr, show_pos=True)
                 bars.append(stack.enter_context(shown))
             bars[0].update(here - bars[0].pos)
             if here == length:
@@ -167,6 +169,9 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _line(result: dict[str, Any]) -> None:
-    excepted = f" ({result['excepted']} excepted)" if "excepted" in result else ""
-    what = f"{result['entries']} entries{excepted}, {result['how']}, {result['bytes']} bytes"
-    click.echo(f"{result['list']} version {result['version']}: {what}")
+    values = {**result, "how": _(result["how"])}
+    if "excepted" in result:
+        text = _("{list} version {version}: {entries} entries ({excepted} excepted), {how}, {bytes} bytes", **values)
+    else:
+        text = _("{list} version {version}: {entries} entries, {how}, {bytes} bytes", **values)
+    click.echo(text)

@@ -230,7 +230,7 @@ class Config:
     path: Path = derived(lambda node: node.document.file.absolute())
     state_dir: Path = setting(values.path, default=Path("/var/lib/blocklistd"))
     database: str = setting(not_built("sqlite", "sqlite"), default="sqlite")
-    language: str = setting(not_built("en", "en"), default="en")
+    language: str = setting(values.language, default="en")
     high_water: Path | None = setting(optional(values.path), default=None)
     control: ControlSettings = setting(section(ControlSettings, checks.control), default_factory=ControlSettings)
     keys: KeySettings = setting(section(KeySettings), default_factory=KeySettings)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from blocklistd.config.document import MAX_EXCERPT, ConfigNode, InvalidValue, Reader, excerpt
+from blocklistd.config.reader import choice
+from blocklistd.language import LANGUAGES
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
 from blocklistd.sources.formats.dates import canonical_date, is_zone, zone_names
 
@@ -100,6 +102,7 @@ size: Final = Reader("a size like 64MiB, 2GiB or a number of bytes", _size)
 share: Final = Reader("a share like 10%", _share)
 boolean: Final = Reader("`true` or `false`", lambda node: match("true|false", node.text())[0] == "true")
 text: Final = Reader("a text", ConfigNode.text)
+language: Final[Reader[str]] = choice(*LANGUAGES)
 
 
 def _text_or_null(node: ConfigNode) -> str | None:

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
     {"change", "model", "errors", "events", "limits", "log_event", "receipts", "telemetry", "times", "__init__"},
+    {"language"},
     {"lines", "kinds"},
     {"compose", "rpz", "outputs"},
     {"jobs"},

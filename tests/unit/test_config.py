@@ -208,7 +208,7 @@ feed: {}
     ("line", "key"),
     [
         ("database: postgresql://blocklistd@localhost/db", "database"),
-        ("language: fr", "language"),
+        ("language: it", "language"),
         ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
         ("zones: {rpz.example: {list: national}, RPZ.example.: {list: national}}", "zones.RPZ.example."),
         ("zones: {rpz.example: {list: national, action: {cname: a..b}}}", "zones.rpz.example.action.cname"),

@@ -7,12 +7,13 @@ from typing import Final
 import click
 
 from blocklistd.daemon.commands.command import ADMIN, Command, Document, Exit, Values
+from blocklistd.language.context import _
 
 
 def _show(document: Document, values: Values) -> None:
     for one in document["results"]:
         if one["delivered"]:
-            click.echo(f"{one['way']}: delivered")
+            click.echo(_("{way}: delivered", way=one["way"]))
 
 
 def _end(document: Document, values: Values) -> Exit | None:

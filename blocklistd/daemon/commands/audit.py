@@ -8,6 +8,7 @@ import click
 
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, number
 from blocklistd.daemon.commands.text import table
+from blocklistd.language.context import _, ngettext
 from blocklistd.limits import MAX_AUDIT_LINES
 
 SHOWN: Final = 1000  # the default of --last
@@ -35,8 +36,13 @@ def _detail(line: dict[str, Any]) -> dict[str, Any]:
 def _verified(found: Document, values: Values) -> None:
     if found["wrong"] is None:
         click.echo(
-            f"verified {found['lines']} lines: each contains the hash of the line before it\nlast hash: {found['hash']}"
+            ngettext(
+                "verified {count} line: each contains the hash of the line before it",
+                "verified {count} lines: each contains the hash of the line before it",
+                found["lines"],
+            )
         )
+        click.echo(_("last hash: {hash}", hash=found["hash"]))
 
 
 def _verify_exit(found: Document, values: Values) -> Exit | None:

@@ -19,6 +19,7 @@ from blocklistd.daemon.commands.command import (
     word,
 )
 from blocklistd.daemon.commands.text import age_of, table
+from blocklistd.language.context import _, known, ngettext
 
 CANDIDATE: Final = Argument("candidate", metavar="ID", read=word)
 EXCEPT: Final = Argument(
@@ -54,31 +55,43 @@ def _line(one: dict[str, Any]) -> tuple[object, ...]:
 def cause_of(one: dict[str, Any]) -> str:
     """What brought a candidate: its source, the version to which a list is rolled back, or the kind of the change."""
     if one["kind"] == "rollback":
-        return f"rollback to version {one['cause']}"
-    return str(one["source"] or one["kind"])
+        return _("rollback to version {version}", version=one["cause"])
+    return str(one["source"] or _(one["kind"]))
 
 
 def _because(candidate: dict[str, Any]) -> str:
-    approved = [f"approved by {', '.join(candidate['approvals'])}"] if candidate.get("approvals") else []
-    same = [f"the same change as {' '.join(candidate['same_change'])}"] if candidate.get("same_change") else []
-    return "; ".join([*(f"{r['guard']} {r['found']}" for r in candidate["reasons"]), *approved, *same])
+    parts = [f"{reason['guard']} {known(reason['found'])}" for reason in candidate["reasons"]]
+    if candidate.get("approvals"):
+        parts.append(_("approved by {users}", users=", ".join(candidate["approvals"])))
+    if candidate.get("same_change"):
+        parts.append(_("the same change as {candidates}", candidates=" ".join(candidate["same_change"])))
+    return "; ".join(parts)
 
 
 def missing(count: int, others: list[str]) -> str:
     """How many approvals are missing, and by whom they can't be."""
-    return f"{count} approval{'s' if count > 1 else ''}" + (
-        f", by another user than {', '.join(others)}" * bool(others)
+    if not others:
+        return ngettext("{count} approval", "{count} approvals", count)
+    return ngettext(
+        "{count} approval, by another user than {others}",
+        "{count} approvals, by another user than {others}",
+        count,
+        others=", ".join(others),
     )
 
 
 def _approved(done: Document, values: Values) -> None:
     if done.get("missing"):
-        click.echo(f"{done['id']}: approved; not released yet: {missing(done['missing'], ['you'])}")
+        rest = missing(done["missing"], [_("you")])
+        click.echo(_("{id}: approved; not released yet: {approvals}", id=done["id"], approvals=rest))
     elif done["candidate"] is None:
-        what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
-        click.echo(f"{done['id']}: {what}")
+        if done["released"]:
+            click.echo(_("{id}: released as version {version}", id=done["id"], version=done["version"]))
+        else:
+            click.echo(_("{id}: approved; nothing in the list changed", id=done["id"]))
         if done.get("excepted"):
-            click.echo(f"withheld until `blocklistd entry restore`: {' '.join(done['excepted'])}")
+            ids = " ".join(done["excepted"])
+            click.echo(_("withheld until `blocklistd entry restore`: {ids}", ids=ids))
 
 
 def _approve_exit(done: Document, values: Values) -> Exit | None:
@@ -125,7 +138,7 @@ COMMANDS: Final = (
         "Reject a held candidate. It stays rejected until the source offers other entries.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.reject(call["candidate"], call["why"], call.act),
-        lambda done, values: click.echo(f"{done['id']}: rejected"),
+        lambda done, values: click.echo(_("{id}: rejected", id=done["id"])),
         (CANDIDATE, WHY),
         changes=True,
     ),

@@ -15,7 +15,8 @@ import orjson
 from blocklistd.daemon.commands.candidate import CANDIDATE, cause_of, missing
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Values, yes_or_no
 from blocklistd.daemon.commands.lists import Array
-from blocklistd.daemon.commands.text import escaped, held_by, table
+from blocklistd.daemon.commands.text import escaped, held_by, moved, table
+from blocklistd.language.context import _
 
 SHOWN_HITS: Final = 20
 """Ids of entries that a guard file withholds, for each rule, in the table; `--json` has all."""
@@ -64,8 +65,12 @@ def entry_line(line: bytes) -> str:
 
 def _rows(one: Document) -> Iterator[tuple[str, object]]:
     for key in ("id", "state", "list", "kind", "source", "created", "base", *FIGURES, "why", "version"):
-        if one[key] not in (None, ""):
-            yield key, cause_of(one) if (key, one["kind"]) == ("kind", "rollback") else one[key]
+        if one[key] in (None, ""):
+            continue
+        if (key, one["kind"]) == ("kind", "rollback"):
+            yield key, cause_of(one)
+        else:
+            yield key, _(one[key]) if key in ("kind", "state") else one[key]
     if len(one.get("trend", ())) > 1:
         yield "trend", _trend(one["trend"])
     if one.get("same_change"):
@@ -79,12 +84,14 @@ def _rows(one: Document) -> Iterator[tuple[str, object]]:
         for name, counts in one["categories"].items():
             yield "category", f"{_moved(counts)} {name}"
     for suffix, count in one["suffixes"].items():
-        yield f"under .{suffix.removeprefix('.')}", _moved(count)
+        yield _("under {suffix}", suffix=f".{suffix.removeprefix('.')}"), _moved(count)
     for rule, number in one["withheld"].items():
         yield "withheld", f"{rule}: {number}"
     for rule, ids in one.get("hits", {}).items():
-        more = f" and {len(ids) - SHOWN_HITS} more" if len(ids) > SHOWN_HITS else ""
-        yield f"hits of {rule}", " ".join(ids[:SHOWN_HITS]) + more
+        shown = " ".join(ids[:SHOWN_HITS])
+        if len(ids) > SHOWN_HITS:
+            shown = _("{names} and {count} more", names=shown, count=len(ids) - SHOWN_HITS)
+        yield _("hits of {rule}", rule=rule), shown
     yield from _people(one)
 
 
@@ -92,9 +99,10 @@ def _people(one: Document) -> Iterator[tuple[str, str]]:
     if one.get("brought_by"):
         yield "brought by", one["brought_by"]
     for decision in one["decisions"]:
-        without = f", without {' '.join(decision['excepted'])}" if decision.get("excepted") else ""
-        what = "approved" if decision["approve"] else "rejected"
-        yield what, f"{decision['user']} {decision['time']}{without}"
+        made = f"{decision['user']} {decision['time']}"
+        if decision.get("excepted"):
+            made = _("{decision}, without {ids}", decision=made, ids=" ".join(decision["excepted"]))
+        yield "approved" if decision["approve"] else "rejected", made
     if one.get("missing"):
         others = [name for name in dict.fromkeys([*one["approvals"], one["brought_by"]]) if name]
         yield "missing", missing(one["missing"], others if one["missing"] + len(one["approvals"]) > 1 else [])
@@ -104,8 +112,7 @@ def _moved(count: int | dict[str, int]) -> str:
     """The counts of one label. A candidate held by version 0.2 has only their sum."""
     if isinstance(count, int):
         return str(count)
-    changed = f", {count['changed']} changed" if count.get("changed") else ""
-    return f"+{count['added']} -{count['removed']}{changed}"
+    return moved(count["added"], count["removed"], count.get("changed", 0))
 
 
 def _trend(versions: list[dict[str, Any]]) -> str:
@@ -114,8 +121,10 @@ def _trend(versions: list[dict[str, Any]]) -> str:
     if not os.isatty(1) or not (sys.stdout.encoding or "").lower().startswith("utf"):
         return " ".join(map(str, numbers))
     low, high = min(numbers), max(numbers)
-    span = f"{low} to {high} entries" if low != high else f"{low} entries"
-    return f"{bars(numbers)} {span}, versions {versions[0]['version']} to {versions[-1]['version']}"
+    span = {"low": low, "high": high, "first": versions[0]["version"], "last": versions[-1]["version"]}
+    if low == high:
+        return f"{bars(numbers)} {_('{low} entries, versions {first} to {last}', **span)}"
+    return f"{bars(numbers)} {_('{low} to {high} entries, versions {first} to {last}', **span)}"
 
 
 def bars(numbers: list[int]) -> str:

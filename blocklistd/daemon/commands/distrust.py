@@ -13,6 +13,7 @@ from blocklistd.daemon.commands.moments import past
 from blocklistd.daemon.commands.source import SOURCE
 from blocklistd.daemon.commands.text import table
 from blocklistd.errors import RefusedError
+from blocklistd.language.context import _, known, ngettext
 
 MIN_DIGITS: Final = 8  # of a fingerprint: fewer are a typing error
 
@@ -26,19 +27,41 @@ def fingerprint(value: object) -> str:
 
 
 def _show(done: Document, values: Values) -> None:
-    click.echo(f"{done['source']}: bodies of the key {done['key']} are refused from now on")
+    source, key = done["source"], done["key"]
+    click.echo(_("{source}: bodies of the key {key} are refused from now on", source=source, key=key))
+    since, bodies = done["since"], done["bodies"]
     if done["restored"] is None:
-        known = f"{done['bodies']} bodies" if done["bodies"] else "no body"
+        if not bodies:
+            click.echo(_("nothing was taken back out: no body of the key since {since}", since=since))
+            return
         click.echo(
-            f"nothing was taken back out: {known} of the key since {done['since']}, none of which is offered now"
+            ngettext(
+                "nothing was taken back out: the body of the key since {since} is not offered now",
+                "nothing was taken back out: none of the {count} bodies of the key since {since} is offered now",
+                bodies,
+                since=since,
+            )
         )
         return
     body = done["restored"]["body"]
-    what = f"the {done['entries']} entries of the body of {body}" if body else "no entries, as no earlier body is kept"
-    click.echo(f"since {done['since']} it brought {done['bodies']} bodies; the source now offers {what}")
+    click.echo(
+        ngettext(
+            "since {since} it brought {count} body", "since {since} it brought {count} bodies", bodies, since=since
+        )
+    )
+    if body:
+        text = _(
+            "the source now offers the {entries} entries of the body of {body}", entries=done["entries"], body=body
+        )
+        click.echo(text)
+    else:
+        click.echo(_("the source now offers no entries, as no earlier body is kept"))
     table(
         ("LIST", "OUTCOME", "CANDIDATE", "REASON"),
-        [(name, one["outcome"], one["candidate"], one["reason"]) for name, one in done["lists"].items()],
+        [
+            (name, _(one["outcome"]), one["candidate"], known(one["reason"] or ""))
+            for name, one in done["lists"].items()
+        ],
         coloured=("OUTCOME",),
     )
 

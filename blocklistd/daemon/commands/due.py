@@ -8,6 +8,7 @@ from blocklistd.daemon.commands.candidate import WHY
 from blocklistd.daemon.commands.command import OPERATOR, REVIEWER, Argument, Command, Document, Values, entry_id
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.text import paragraph, table
+from blocklistd.language.context import _
 
 _ENTRY: Final = '{"id","type","ref","sources","term","since","due","days"}'
 
@@ -23,13 +24,14 @@ def _due(found: Document, values: Values) -> None:
         wrapped=("REF",),
     )
     if found["total"] > len(found["entries"]):
-        shown = len(found["entries"])
-        paragraph(f"{found['total']} entries of list {found['list']} are due; the first {shown} are shown")
+        shown = {"list": found["list"], "total": found["total"], "shown": len(found["entries"])}
+        paragraph(_("{total} entries of list {list} are due; the first {shown} are shown", **shown))
 
 
 def _kept(done: Document, values: Values) -> None:
     for one in done["entries"]:
-        paragraph(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
+        named = {"list": done["list"], "id": one["id"], "type": one["type"]}
+        paragraph(_("{list}: entry {id} ({type}) is kept: its lifetime begins again", **named))
 
 
 COMMANDS: Final = (

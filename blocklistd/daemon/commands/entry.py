@@ -20,6 +20,7 @@ from blocklistd.daemon.commands.entry_text import ENTRY
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.moments import coming
 from blocklistd.daemon.commands.text import paragraph, table
+from blocklistd.language.context import _
 
 _T: Final = "a time like 2030-01-31T12:00:00Z, or how long from now, like 7d."
 _PLACED_JSON: Final = (
@@ -33,25 +34,39 @@ _ENDED_JSON: Final = (
 
 
 def _placed(done: Document, values: Values) -> None:
-    until = f" until {done['until']}" if done["until"] else ""
     for entry in done["entries"]:
-        too = "" if entry["live"] or done["version"] is None else ", too: a source may list the name as one tomorrow"
-        paragraph(f"{done['list']}: entry {entry['id']} ({entry['type']}) is {done['kind']}{until}{too}")
+        text = _placed_text(done, entry)
+        if not entry["live"] and done["version"] is not None:
+            text = _("{text}, too: a source may list the name as one tomorrow", text=text)
+        paragraph(text)
         if entry["covered_by"]:
-            paragraph(f"the name stays blocked by entry {', '.join(entry['covered_by'])}")
+            paragraph(_("the name stays blocked by entry {ids}", ids=", ".join(entry["covered_by"])))
     if done["version"] is not None:
-        paragraph(f"released as version {done['version']}")
+        paragraph(_("released as version {version}", version=done["version"]))
     else:
-        paragraph("no version was made: the entry is not live; it will not be published while this is in force")
+        paragraph(_("no version was made: the entry is not live; it will not be published while this is in force"))
+
+
+def _placed_text(done: Document, entry: Document) -> str:
+    named = {"list": done["list"], "id": entry["id"], "type": entry["type"], "until": done["until"]}
+    if done["kind"] == "delisted":
+        if done["until"]:
+            return _("{list}: entry {id} ({type}) is delisted until {until}", **named)
+        return _("{list}: entry {id} ({type}) is delisted", **named)
+    return _("{list}: entry {id} ({type}) is embargoed until {until}", **named)
 
 
 def _ended(done: Document, values: Values) -> None:
     for entry in done["entries"] if done["outcome"] in ("published", "unchanged") else ():
-        paragraph(f"{done['list']}: entry {entry['id']} ({entry['type']}) is not {entry['kind']} any more")
+        named = {"list": done["list"], "id": entry["id"], "type": entry["type"]}
+        if entry["kind"] == "delisted":
+            paragraph(_("{list}: entry {id} ({type}) is not delisted any more", **named))
+        else:
+            paragraph(_("{list}: entry {id} ({type}) is not embargoed any more", **named))
     if done["outcome"] == "published":
-        paragraph(f"released as version {done['version']}")
+        paragraph(_("released as version {version}", version=done["version"]))
     elif done["outcome"] == "unchanged":
-        paragraph("no version was made: no source asserts the entry now, or another rule withholds it")
+        paragraph(_("no version was made: no source asserts the entry now, or another rule withholds it"))
 
 
 def _ended_exit(done: Document, values: Values) -> Exit | None:
@@ -70,7 +85,7 @@ def _corrections(found: Document, values: Values) -> None:
         ("ENTRY", "TYPE", "KIND", "SINCE", "UNTIL", "BY", "OWNER", "HELD", "WHY"),
         [
             (
-                *(one["entry"], one["type"], one["kind"], one["since"], one["until"]),
+                *(one["entry"], one["type"], _(one["kind"]), one["since"], one["until"]),
                 *(one["user"], one["owner"], one["candidate"], one["why"]),
             )
             for one in found

@@ -13,6 +13,7 @@ import orjson
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Exit, Values, word
 from blocklistd.daemon.commands.source import SOURCE
 from blocklistd.daemon.commands.text import table
+from blocklistd.language.context import _, known
 
 SHORT: Final = 16  # digits of a digest in the table
 
@@ -42,7 +43,7 @@ def _list(found: list[dict[str, Any]]) -> None:
         [
             (
                 *(one["time"], _outcome(one), one["bytes"], _short(one["sha256"]), one["signed"], _short(one["key"])),
-                *(_short(one["peer"] and one["peer"]["public_key"]), one["name"], one["problem"]),
+                *(_short(one["peer"] and one["peer"]["public_key"]), one["name"], known(one["problem"] or "")),
             )
             for one in found
         ],
@@ -50,12 +51,12 @@ def _list(found: list[dict[str, Any]]) -> None:
         coloured=("OUTCOME",),
     )
     if not found:
-        click.echo("no body of this source is kept", err=True)
+        click.echo(_("no body of this source is kept"), err=True)
 
 
 def _outcome(one: dict[str, Any]) -> str:
     """The outcome of the pull; `refused` for a body that was not accepted, or the verdict alone."""
-    return str(one["verdict"] if one["verdict"] == "refused" or one["outcome"] is None else one["outcome"])
+    return _(str(one["verdict"] if one["verdict"] == "refused" or one["outcome"] is None else one["outcome"]))
 
 
 def _short(digest: str | None) -> str:

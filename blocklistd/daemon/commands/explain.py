@@ -11,13 +11,19 @@ from blocklistd.daemon.commands.command import OPERATOR, Command, Document, Valu
 from blocklistd.daemon.commands.entry_text import ENTRY
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.text import table
+from blocklistd.language.context import N_, _, known, ngettext
 
 SHOWN_VERSIONS: Final = 10
 """The newest periods in the list that the text shows; `--json` has all."""
 _STATES: Final = {
-    "offered": "not released yet",
-    "quarantine": "in quarantine",
-    "not taken": "not taken by the policy in force",
+    "offered": N_("not released yet"),
+    "quarantine": N_("in quarantine"),
+    "not taken": N_("not taken by the policy in force"),
+}
+_CHANGES: Final = {
+    "added": N_("{candidate}: it would be added ({guards})"),
+    "removed": N_("{candidate}: it would be removed ({guards})"),
+    "changed": N_("{candidate}: it would be changed ({guards})"),
 }
 _JSON: Final = (
     '`{"list","id","type","live","since","sources":[{"source","ref","since","expires","state"}],"versions":[{"added_in",'
@@ -38,20 +44,22 @@ def _show(found: Document, values: Values) -> None:
 
 
 def _rows(list_id: str, one: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "entry", f"{one['id']} ({one['type']}) of list {list_id}"
+    yield "entry", _("{id} ({type}) of list {list}", id=one["id"], type=one["type"], list=list_id)
     yield "live", _live(one)
     if one["why_not"]:
-        yield "why not", one["why_not"]["text"]
+        yield "why not", known(one["why_not"]["text"])
     if one["test"]:
-        yield "source", "a test entry of the configuration"
+        yield "source", _("a test entry of the configuration")
     for source in one["sources"]:
         yield "source", _source(source)
     for made in one["versions"][-SHOWN_VERSIONS:]:
         yield "versions", _versions(made)
     if len(one["versions"]) > SHOWN_VERSIONS:
-        yield "", f"and {len(one['versions']) - SHOWN_VERSIONS} earlier periods: see --json"
+        count = len(one["versions"]) - SHOWN_VERSIONS
+        yield "", ngettext("and {count} earlier period: see --json", "and {count} earlier periods: see --json", count)
     if one["known_from"]:
-        yield "", f"before version {one['known_from']} it is not known: those deltas are not kept"
+        before = one["known_from"]
+        yield "", _("before version {version} it is not known: those deltas are not kept", version=before)
     if one["lifetime"]:
         yield "lifetime", _lifetime(one["lifetime"])
     if one["kept"]:
@@ -60,46 +68,58 @@ def _rows(list_id: str, one: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if one[name]:
             yield name, _correction(one[name])
     for held in one["held"]:
-        yield "held", f"{held['candidate']}: it would be {held['change']} ({', '.join(held['guards'])})"
+        named = {"candidate": held["candidate"], "guards": ", ".join(held["guards"])}
+        yield "held", _(_CHANGES.get(held["change"], "{candidate} ({guards})"), **named)
     if one["covered_by"]:
-        yield "blocked by", f"{', '.join(one['covered_by'])}: live entries that block its name, too"
+        ids = ", ".join(one["covered_by"])
+        yield "blocked by", _("{ids}: live entries that block its name, too", ids=ids)
 
 
 def _live(one: dict[str, Any]) -> str:
     if not one["live"]:
-        return "no"
-    return f"yes, since {one['since']}" if one["since"] else "yes"
+        return _("no")
+    return _("yes, since {since}", since=one["since"]) if one["since"] else _("yes")
 
 
 def _source(one: dict[str, Any]) -> str:
     parts = [str(one["source"])]
     if one["ref"] is not None:
-        parts.append(f"reference {one['ref']}")
+        parts.append(_("reference {ref}", ref=one["ref"]))
     if one["since"]:
-        parts.append(f"since {one['since']}")
+        parts.append(_("since {since}", since=one["since"]))
     if one["expires"]:
-        parts.append(f"expires {one['expires']}")
+        parts.append(_("expires {time}", time=one["expires"]))
     if one["state"] in _STATES:
-        parts.append(_STATES[one["state"]])
+        parts.append(_(_STATES[one["state"]]))
     return ", ".join(parts)
 
 
 def _versions(made: dict[str, Any]) -> str:
-    begin = f"from {made['added_in']} ({made['added']})" if made["added_in"] else "from an earlier one"
-    return f"{begin} to before {made['removed_in']} ({made['removed']})" if made["removed_in"] else f"{begin} on"
+    first, last = f"{made['added_in']} ({made['added']})", f"{made['removed_in']} ({made['removed']})"
+    if made["added_in"]:
+        return (
+            _("from {first} to before {last}", first=first, last=last)
+            if made["removed_in"]
+            else _("from {first} on", first=first)
+        )
+    return _("from an earlier one to before {last}", last=last) if made["removed_in"] else _("from an earlier one on")
 
 
 def _lifetime(one: dict[str, Any]) -> str:
-    term = f"{one['term']}, since {one['since']}"
+    named = {"ends": one["ends"], "term": one["term"], "since": one["since"]}
     if one["due"]:
-        return f"due since {one['ends']} ({term}): `blocklistd entry keep` begins it again"
-    return f"until {one['ends']} ({term})"
+        return _("due since {ends} ({term}, since {since}): `blocklistd entry keep` begins it again", **named)
+    return _("until {ends} ({term}, since {since})", **named)
 
 
 def _correction(one: dict[str, Any]) -> str:
-    until = f" until {one['until']}" if one["until"] else ""
-    owner = f", for {one['owner']}" if one["owner"] else ""
-    return f"by {one['user']} since {one['since']}{until}{owner}: {one['why']}"
+    named = {"user": one["user"], "since": one["since"], "until": one["until"]}
+    made = (
+        _("by {user} since {since} until {until}", **named) if one["until"] else _("by {user} since {since}", **named)
+    )
+    if one["owner"]:
+        made = _("{correction}, for {owner}", correction=made, owner=one["owner"])
+    return f"{made}: {one['why']}"
 
 
 COMMANDS: Final = (

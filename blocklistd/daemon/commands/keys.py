@@ -22,6 +22,7 @@ from blocklistd.daemon.commands.command import (
 )
 from blocklistd.daemon.commands.text import paragraph, table
 from blocklistd.errors import RefusedError
+from blocklistd.language.context import _, known, ngettext
 
 
 def _show(keys: Document, values: Values) -> None:
@@ -38,14 +39,19 @@ def show_keys(keys: Document) -> None:
         ("", ""),
         [
             ("root version", root["version"]),
-            ("root expires", f"{root['expires']}, in {root['days_left']} days"),
+            ("root expires", expiry(root)),
             *(("root key", key) for key in root["keys"]),
-            ("threshold", f"{root['threshold']} of {len(root['keys'])} root keys"),
+            ("threshold", _("{threshold} of {keys} root keys", threshold=root["threshold"], keys=len(root["keys"]))),
             ("online key", f"{online['keyid']} ({online['scheme']}, {online['place']})"),
         ],
     )
     if keys["todo"]:
-        paragraph(keys["todo"])
+        paragraph(known(keys["todo"]))
+
+
+def expiry(root: Document) -> str:
+    """When the root expires, and in how many days that is."""
+    return ngettext("{time}, in {count} day", "{time}, in {count} days", root["days_left"], time=root["expires"])
 
 
 def _root(value: object) -> object:

@@ -24,6 +24,7 @@ from blocklistd.daemon.commands.command import (
     word,
 )
 from blocklistd.daemon.commands.text import table
+from blocklistd.language.context import _
 
 LIST: Final = Argument("list", metavar="LIST", read=word)
 
@@ -32,7 +33,10 @@ def _versions(made: Document, values: Values) -> None:
     table(
         ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "KIND", "RELEASED BY"),
         [
-            (v["version"], v["time"], v["entries"], v["added"], v["removed"], v.get("kind"), v["released_by"])
+            (
+                *(v["version"], v["time"], v["entries"], v["added"], v["removed"]),
+                *(_(v.get("kind") or ""), v["released_by"]),
+            )
             for v in made
         ],
         optional=("KIND", "ENTRIES"),
@@ -56,7 +60,7 @@ def _diff(response: Any, values: Values) -> None:
 
 
 def _resumed(done: Document, values: Values) -> None:
-    click.echo(f"{done['list']}: resumed; version {done['version']} is live")
+    click.echo(_("{list}: resumed; version {version} is live", list=done["list"], version=done["version"]))
 
 
 def _resumed_exit(done: Document, values: Values) -> Exit | None:
@@ -70,11 +74,15 @@ def _resumed_exit(done: Document, values: Values) -> Exit | None:
 
 def _rolled_back(done: Document, values: Values) -> None:
     if done["version"] is not None:
-        counts = f"{done['added']} added, {done['removed']} removed, {done['changed']} changed"
-        click.echo(f"{done['list']}: version {done['version']} with the content of version {done['to']}: {counts}")
+        text = _(
+            "{list}: version {version} with the content of version {to}: {added} added, {removed} removed, {changed} "
+            "changed",
+            **done,
+        )
+        click.echo(text)
     elif done["candidate"] is None:
-        click.echo(f"{done['list']}: no version was made: a rollback to version {done['to']} changes nothing")
-    click.echo(f"the list is frozen: once the cause is gone, run `blocklistd list resume {done['list']}`")
+        click.echo(_("{list}: no version was made: a rollback to version {to} changes nothing", **done))
+    click.echo(_("the list is frozen: once the cause is gone, run `blocklistd list resume {list}`", list=done["list"]))
 
 
 def _rolled_back_exit(done: Document, values: Values) -> Exit | None:
@@ -136,7 +144,7 @@ COMMANDS: Final = (
         "held, without a candidate.",
         EDITOR,
         lambda daemon, call: daemon.lists.freeze(call["list"], call["why"], call.act),
-        lambda done, values: click.echo(f"{done['list']}: frozen until `blocklistd list resume {done['list']}`"),
+        lambda done, values: click.echo(_("{list}: frozen until `blocklistd list resume {list}`", list=done["list"])),
         (LIST, WHY),
         changes=True,
     ),

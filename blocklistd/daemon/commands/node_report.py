@@ -9,45 +9,54 @@ import click
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Values, word
 from blocklistd.daemon.commands.report import day
 from blocklistd.daemon.commands.text import age, age_of, paragraph, table
+from blocklistd.language.context import N_, _
 from blocklistd.limits import NODES_SHOWN
 
-_NOTE: Final = (
+_NOTE: Final = N_(
     "LIVE: nodes at which the version, or a later one, is live. MISSING: the others. SLOWEST: where it took longest."
 )
 
 
 def _show(document: Document, values: Values) -> None:
-    paragraph(f"subscriber {document['id']}, {document['from']} to {document['to']} (days in UTC)")
+    period = {"id": document["id"], "first": document["from"], "last": document["to"]}
+    paragraph(_("subscriber {id}, {first} to {last} (days in UTC)", **period))
     objective = document["objective"]
-    paragraph(f"objective: {age(objective)}" if objective else "no objective: no node is late")
+    if objective:
+        paragraph(_("objective: {duration}", duration=age(objective)))
+    else:
+        paragraph(_("no objective: no node is late"))
     if document["from"] < document["kept_since"][:10]:
-        paragraph(f"receipts before {document['kept_since']} are no longer kept")
-    for what in ("list", "zone"):
-        for name, found in document[f"{what}s"].items():
-            click.echo()
-            _show_subject(f"{what} {name}", "SERIAL" if what == "zone" else "VERSION", found)
+        paragraph(_("receipts before {time} are no longer kept", time=document["kept_since"]))
+    for name, found in document["lists"].items():
+        click.echo()
+        _show_subject(_("list {name}", name=name), "VERSION", found)
+    for name, found in document["zones"].items():
+        click.echo()
+        _show_subject(_("zone {name}", name=name), "SERIAL", found)
     click.echo()
-    for title, key in (("late", "late"), ("silent", "silent"), ("failed probe", "failed_probes")):
+    for title, key in ((N_("late"), "late"), (N_("silent"), "silent"), (N_("failed probe"), "failed_probes")):
         for one in document[key]:
-            subject = f"list {one['list']}" if "list" in one else f"zone {one['zone']}"
-            paragraph(f"{title}: {one['node']} ({subject}), {_since(one)}")
+            subject = _("list {name}", name=one["list"]) if "list" in one else _("zone {name}", name=one["zone"])
+            paragraph(f"{_(title)}: {one['node']} ({subject}), {_since(one)}")
     if not any(document[key] for key in ("late", "silent", "failed_probes")):
-        click.echo("no node is late or silent, and no probe failed")
+        click.echo(_("no node is late or silent, and no probe failed"))
 
 
 def _since(one: dict[str, Any]) -> str:
     if "lag" in one:
-        return f"{age(one['lag'])} behind"
-    return f"seen {age_of(one['seen'])} ago" if "seen" in one else f"version {one['version']}, {one['time']}"
+        return _("{duration} behind", duration=age(one["lag"]))
+    if "seen" in one:
+        return _("seen {duration} ago", duration=age_of(one["seen"]))
+    return _("version {version}, {time}", version=one["version"], time=one["time"])
 
 
 def _show_subject(title: str, number: str, found: dict[str, Any]) -> None:
     if not found["versions"]:
-        paragraph(f"{title}: no version in this period")
+        paragraph(_("{subject}: no version in this period", subject=title))
         return
-    paragraph(f"{title}, versions in this period: {len(found['versions'])}")
+    paragraph(_("{subject}, versions in this period: {count}", subject=title, count=len(found["versions"])))
     if not found["nodes"]:
-        paragraph("no node is known")
+        paragraph(_("no node is known"))
         return
     table(
         (number, "PUBLISHED", "LIVE", "MISSING", "LATE", "MEDIAN", "WORST", "SLOWEST"),
@@ -60,7 +69,7 @@ def _show_subject(title: str, number: str, found: dict[str, Any]) -> None:
         ],
         optional=("MEDIAN",),
     )
-    paragraph(_NOTE)
+    paragraph(_(_NOTE))
     click.echo()
     table(
         ("MEDIAN", "WORST", "LIVE", "MISSING", "LATE", "BLOCKED", "RESOLVES", "NODE"),
@@ -86,12 +95,14 @@ def wrong_nodes(subscriber: dict[str, Any]) -> list[str]:
     for title, key, wrong in (
         ("late", "late", True),
         ("silent", "silent", True),
-        ("failed probe", "probe", "resolves"),
+        (N_("failed probe"), "probe", "resolves"),
     ):
         names = sorted({name for name, one in nodes if one.get(key) == wrong})
         if names:
-            more = f" and {len(names) - NODES_SHOWN} more" if len(names) > NODES_SHOWN else ""
-            lines.append(f"{title}: {', '.join(names[:NODES_SHOWN])}{more}")
+            shown = ", ".join(names[:NODES_SHOWN])
+            if len(names) > NODES_SHOWN:
+                shown = _("{names} and {count} more", names=shown, count=len(names) - NODES_SHOWN)
+            lines.append(f"{_(title)}: {shown}")
     return lines
 
 

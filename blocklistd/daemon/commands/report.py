@@ -15,11 +15,12 @@ from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Docu
 from blocklistd.daemon.commands.report_svg import drawing
 from blocklistd.daemon.commands.text import paragraph, table
 from blocklistd.errors import RefusedError
+from blocklistd.language.context import N_, _, in_force
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula."""
 _DATE: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-NOTE: Final = "An entry that several sources list counts for each of them: the sources do not add up to the total."
+NOTE: Final = N_("An entry that several sources list counts for each of them: the sources do not add up to the total.")
 
 
 def day(value: object) -> str:
@@ -41,14 +42,19 @@ def comparison(document: Document) -> str:
     """A sentence that compares the added entries with those of the year before."""
     before = document["year_before"]
     if before is None:
-        return "There are no figures of the whole same period of the year before."
-    when = f"the same period of the year before ({before['from']} to {before['to']})"
+        return _("There are no figures of the whole same period of the year before.")
+    when = {"first": before["from"], "last": before["to"]}
     change = document["total"]["change_percent"]["added"]
     if change is None:
-        return f"No entry was added in {when}."
+        return _("No entry was added in the same period of the year before ({first} to {last}).", **when)
     if change == 0:
-        return f"As many entries were added as in {when}."
-    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'fewer'} than in {when}."
+        return _("As many entries were added as in the same period of the year before ({first} to {last}).", **when)
+    share = in_force().percent(abs(change))
+    if change > 0:
+        text = N_("Added entries: {share} more than in the same period of the year before ({first} to {last}).")
+    else:
+        text = N_("Added entries: {share} fewer than in the same period of the year before ({first} to {last}).")
+    return _(text, share=share, **when)
 
 
 class ReportLine(NamedTuple):
@@ -77,31 +83,32 @@ def _show(document: Document, values: Values) -> None:
 
 
 def _text(document: Document) -> None:
-    paragraph(f"list {document['list']}, {document['from']} to {document['to']} (days in UTC)")
+    period = {"list": document["list"], "first": document["from"], "last": document["to"]}
+    paragraph(_("list {list}, {first} to {last} (days in UTC)", **period))
     paragraph(comparison(document))
-    paragraph(f"figures since {document['figures_since']}")
+    paragraph(_("figures since {time}", time=document["figures_since"]))
     table(
         ("GROUP", "ADDED", "REMOVED", "EXPIRED", "CORRECTED", "LIVE", "LIFE", "CHANGE", "NAME"),
         [
             (
-                *(group, found["added"], found["removed"], found["expired"], found["corrected"], found["live"]),
+                *(_(group), found["added"], found["removed"], found["expired"], found["corrected"], found["live"]),
                 *(_days(found["median_life_days"]), _percent(found), name),
             )
             for group, name, found in report_lines(document)
         ],
         optional=("CORRECTED", "EXPIRED"),
     )
-    paragraph("LIFE: median days live of removed entries. CHANGE: of the added entries in a year.")
-    paragraph(NOTE)
+    paragraph(_("LIFE: median days live of removed entries. CHANGE: of the added entries in a year."))
+    paragraph(_(NOTE))
 
 
 def _days(days: float | None) -> str:
-    return "" if days is None else f"{days:g} d"
+    return "" if days is None else _("{number} d", number=f"{days:g}".replace(".", in_force().forms.point))
 
 
 def _percent(found: dict[str, Any]) -> str:
     change = found.get("change_percent", {}).get("added")
-    return "" if change is None else f"{change:+.1f} %"
+    return "" if change is None else in_force().percent(change, signed=True)
 
 
 def written_csv(document: Document) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
+from blocklistd.language.context import N_, _, in_force
+
 WIDTH: Final = 800
 LEFT: Final = 84  # of the plots
 RIGHT: Final = 776
@@ -23,7 +25,12 @@ COLUMNS: Final = (
 )
 
 
-UNITS: Final = {"day": "day", "week": "first day of each week", "month": "first day of each month"}
+LIVE: Final = {
+    "day": N_("Entries live at the end of each day"),
+    "week": N_("Entries live at the end of each week"),
+    "month": N_("Entries live at the end of each month"),
+}
+UNITS: Final = {"day": N_("day"), "week": N_("first day of each week"), "month": N_("first day of each month")}
 
 
 def number(value: float) -> str:
@@ -36,13 +43,13 @@ def drawing(document: dict[str, Any], sentence: str) -> str:
     before = document["year_before"]
     course, earlier = document["course"], before["course"] if before else []
     parts = [
-        _text(24, 36, f"List {document['list']}", size=22, weight="bold"),
-        _text(24, 60, f"{document['from']} to {document['to']} (days in UTC)", size=14),
+        _text(24, 36, _("List {name}", name=document["list"]), size=22, weight="bold"),
+        _text(24, 60, _("{first} to {last} (days in UTC)", first=document["from"], last=document["to"]), size=14),
         _text(24, 82, sentence, size=14),
     ]
     top = 118
-    for title, figure in (("Entries added", "added"), ("Entries removed", "removed")):
-        parts.append(_bars(top, title, figure, course, earlier, document["step"]))
+    for title, figure in ((N_("Entries added"), "added"), (N_("Entries removed"), "removed")):
+        parts.append(_bars(top, _(title), figure, course, earlier, document["step"]))
         top += PLOT + 74
     parts.append(_line(top, course, document["step"]))
     top += PLOT + 80
@@ -50,11 +57,9 @@ def drawing(document: dict[str, Any], sentence: str) -> str:
     shown = 3 + min(ROWS, len(document["categories"])) + min(ROWS, len(document["sources"]))
     height = top + 24 * shown + 34
     parts.append(
-        _text(24, height - 34, "Median life: days that removed entries were live. Change: of the added entries against")
+        _text(24, height - 34, _("Median life: days that removed entries were live. Change: against the year before."))
     )
-    parts.append(
-        _text(24, height - 18, "the year before. An entry that several sources list counts for each of these sources.")
-    )
+    parts.append(_text(24, height - 18, _("An entry that several sources list counts for each of these sources.")))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         f'role="img" font-family="{FONT}" font-size="12" fill="#000">\n'
@@ -99,9 +104,9 @@ def _frame(top: float, title: str, highest: float, course: Sequence[dict[str, An
             continue  # its label would leave the page
         parts.append(f'<line x1="{x:.1f}" y1="{base}" x2="{x:.1f}" y2="{base + 4}" stroke="#000"/>')
         parts.append(_text(round(x, 1), base + 17, course[place]["from"], size=11, anchor="middle"))
-    parts.append(_text((LEFT + RIGHT) / 2, base + 33, UNITS[unit], size=11, anchor="middle"))
+    parts.append(_text((LEFT + RIGHT) / 2, base + 33, _(UNITS[unit]), size=11, anchor="middle"))
     middle = base - PLOT / 2
-    label = _text(20, middle, "entries", size=11, anchor="middle")
+    label = _text(20, middle, _("entries"), size=11, anchor="middle")
     parts.append(f'<g transform="rotate(-90 20 {middle:g})">{label}</g>')
     return "\n".join(parts), limit
 
@@ -130,15 +135,15 @@ def _bars(
                 f'stroke="#333" stroke-width="0.8"/>'
             )
     if earlier:
-        for x, fill, text in ((520, "#333", "this period"), (630, "#fff", "the year before")):
+        for x, fill, text in ((520, "#333", N_("this period")), (630, "#fff", N_("the year before"))):
             parts.append(f'<rect x="{x}" y="{top - 10}" width="12" height="12" fill="{fill}" stroke="#333"/>')
-            parts.append(_text(x + 18, top, text, size=12))
+            parts.append(_text(x + 18, top, _(text), size=12))
     return "\n".join(parts)
 
 
 def _line(top: float, course: Sequence[dict[str, Any]], unit: str) -> str:
     values = [step["live"] or 0 for step in course]
-    frame, limit = _frame(top, f"Entries live at the end of each {unit}", max(values), course, unit)
+    frame, limit = _frame(top, _(LIVE[unit]), max(values), course, unit)
     base = top + 16 + PLOT
     width = (RIGHT - LEFT) / len(course)
     points = [(LEFT + (place + 0.5) * width, base - PLOT * value / limit) for place, value in enumerate(values)]
@@ -147,21 +152,25 @@ def _line(top: float, course: Sequence[dict[str, Any]], unit: str) -> str:
     return f'{frame}\n<polyline points="{path}" fill="none" stroke="#000" stroke-width="1.8"/>\n{dots}'
 
 
+def _days(days: float) -> str:
+    return _("{number} days", number=f"{days:g}".replace(".", in_force().forms.point))
+
+
 def _table(top: float, document: dict[str, Any]) -> str:
-    heads = [*COLUMNS, ("median life", 706), ("change", 776)]
-    parts = [_text(x, top, name, anchor="end", weight="bold") for name, x in heads]
+    heads = [*COLUMNS, (N_("median life"), 706), (N_("change"), 776)]
+    parts = [_text(x, top, _(name), anchor="end", weight="bold") for name, x in heads]
     parts.append(f'<line x1="24" y1="{top + 7}" x2="{RIGHT}" y2="{top + 7}" stroke="#000"/>')
-    rows: list[tuple[str, dict[str, Any]]] = [("all entries", document["total"])]
+    rows: list[tuple[str, dict[str, Any]]] = [(_("all entries"), document["total"])]
     for label, key in (("category", "categories"), ("source", "sources")):
         largest = sorted(document[key].items(), key=lambda item: (-item[1]["added"], -item[1]["live"], item[0]))
-        rows += [(f"{label} {name}", found) for name, found in largest[:ROWS]]
+        rows += [(f"{_(label)} {name}", found) for name, found in largest[:ROWS]]
     for place, (name, found) in enumerate(rows):
         y = top + 24 * (place + 1)
         shown = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
         parts.append(_text(24, y, shown, weight="bold" if not place else "normal"))
         parts += [_text(x, y, number(found[figure]), anchor="end") for figure, x in COLUMNS]
         days, change = found["median_life_days"], found.get("change_percent", {}).get("added")
-        parts.append(_text(706, y, "–" if days is None else f"{days:g} days", anchor="end"))
-        parts.append(_text(776, y, "–" if change is None else f"{change:+.1f} %", anchor="end"))
+        parts.append(_text(706, y, "–" if days is None else _days(days), anchor="end"))
+        parts.append(_text(776, y, "–" if change is None else in_force().percent(change, signed=True), anchor="end"))
         parts.append(f'<line x1="24" y1="{y + 7}" x2="{RIGHT}" y2="{y + 7}" stroke="#ccc" stroke-width="0.6"/>')
     return "\n".join(parts)

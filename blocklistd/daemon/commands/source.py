@@ -8,6 +8,7 @@ import click
 
 from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Exit, Values, word
 from blocklistd.daemon.commands.text import age, duration, table, total, until
+from blocklistd.language.context import _, known
 
 SOURCE: Final = Argument("source", metavar="ID", read=word)
 EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
@@ -23,8 +24,9 @@ def _list(sources: Document, values: Values) -> None:
 
 
 def _line(name: str, one: dict[str, Any]) -> tuple[object, ...]:
-    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
-    return name, one["outcome"], accepted, until(one.get("next_in")), one["entries"], _rejected(one), one["reason"]
+    accepted = age(one["age"]) + (f" {_('OVERDUE')}" if one["overdue"] else "")
+    outcome, reason = _(one["outcome"] or ""), known(one["reason"] or "")
+    return name, outcome, accepted, until(one.get("next_in")), one["entries"], _rejected(one), reason
 
 
 def _rejected(source: Document) -> int:
@@ -38,13 +40,21 @@ def _show(source: Document, values: Values) -> None:
     plain["age"] = age(source["age"])
     if due := source.get("next_pull"):
         plain["next_pull"] = f"{due} ({until(source['next_in'])})"
+    for name in ("outcome", "reason"):
+        if name in plain:
+            plain[name] = known(_(plain[name]))
     rows = [(key.replace("_", " "), value) for key, value in plain.items()]
-    rows += [(f"withheld from {name}", total(one["withheld"])) for name, one in source.get("lists", {}).items()]
+    rows += [
+        (_("withheld from {name}", name=name), total(one["withheld"])) for name, one in source.get("lists", {}).items()
+    ]
     table(("", ""), rows, coloured=("",))
     click.echo()
     table(
         ("TIME", "TOOK", "OUTCOME", "RECORDS", "REASON"),
-        [(p["time"], duration(p["seconds"]), p["outcome"], p["records"], p["reason"]) for p in source["history"]],
+        [
+            (p["time"], duration(p["seconds"]), _(p["outcome"] or ""), p["records"], known(p["reason"] or ""))
+            for p in source["history"]
+        ],
         optional=("TOOK", "RECORDS"),
         coloured=("OUTCOME",),
     )
@@ -52,12 +62,13 @@ def _show(source: Document, values: Values) -> None:
 
 def _pulled(done: Document, values: Values) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
-    click.echo(f"{done['source']}: {done['outcome']} ({versions})")
+    click.echo(f"{done['source']}: {_(done['outcome'])} ({versions})")
     if done.get("records") is not None:
-        click.echo(f"records {done['records']}, entries {done['entries']}, rejected {total(done['rejected'])}")
+        counts = {"records": done["records"], "entries": done["entries"], "rejected": total(done["rejected"])}
+        click.echo(_("records {records}, entries {entries}, rejected {rejected}", **counts))
     for name, rules in done.get("withheld", {}).items():
         if rules:
-            click.echo(f"withheld from {name}: {total(rules)}")
+            click.echo(f"{_('withheld from {name}', name=name)}: {total(rules)}")
 
 
 def _pull_exit(done: Document, values: Values) -> Exit | None:

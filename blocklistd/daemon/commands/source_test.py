@@ -29,8 +29,9 @@ from blocklistd.daemon.commands.command import (
 )
 from blocklistd.daemon.commands.lists import Array
 from blocklistd.daemon.commands.source import EXIT, SOURCE
-from blocklistd.daemon.commands.text import age, held_by, table, total
+from blocklistd.daemon.commands.text import age, held_by, moved, table, total
 from blocklistd.errors import RefusedError
+from blocklistd.language.context import N_, _, known
 from blocklistd.limits import MAX_SIGNATURE_BYTES
 
 COLUMNS: Final = ("line", "reason", "explanation", "record")
@@ -85,9 +86,10 @@ def open_input(option: str, name: str) -> io.BufferedReader:
 
 
 def _test(found: Document, values: Values) -> None:
-    click.echo(f"{found['source']}: a pull would end as: {found['outcome']}")
+    outcome = _(found["outcome"])
+    click.echo(_("{source}: a pull would end as: {outcome}", source=found["source"], outcome=outcome))
     if found["reason"] and not EXIT[found["outcome"]]:  # another outcome has its reason on stderr
-        click.echo(found["reason"])
+        click.echo(known(found["reason"]))
     if found["records"] is None:
         return
     for line in _notes(found, given=values["body"] is not None):
@@ -100,7 +102,9 @@ def _test(found: Document, values: Values) -> None:
     if found["dropped_attributes"]:
         rows.append(("dropped attributes", found["dropped_attributes"]))
     if found["signed"]:
-        rows.append(("signed", f"{found['signed']} ({age(found['age'])} ago{', OVERDUE' if found['overdue'] else ''})"))
+        named = {"time": found["signed"], "duration": age(found["age"])}
+        text = N_("{time} ({duration} ago, OVERDUE)") if found["overdue"] else N_("{time} ({duration} ago)")
+        rows.append(("signed", _(text, **named)))
     table(("", ""), rows, coloured=("",))
     if found["lines"]:
         click.echo()
@@ -117,11 +121,11 @@ def _test(found: Document, values: Values) -> None:
 def _notes(found: Document, *, given: bool) -> Iterator[str]:
     """Notes on the figures: an origin that was not verified, and a quarantine."""
     if given and not found["verified"]:
-        yield "the origin of the given body is NOT verified (--signature gives its signature)"
+        yield _("the origin of the given body is NOT verified (--signature gives its signature)")
     elif not found["verified"]:
-        yield "the origin of the body is NOT verified: this source has `verify: none`"
+        yield _("the origin of the body is NOT verified: this source has `verify: none`")
     if found["quarantine"]:
-        yield "the source is in quarantine: the lists are tried as if it were not"
+        yield _("the source is in quarantine: the lists are tried as if it were not")
 
 
 def _lines(numbers: list[int], count: int) -> str:
@@ -131,13 +135,16 @@ def _lines(numbers: list[int], count: int) -> str:
 
 def _of_list(name: str, one: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """The rows for one list."""
-    what = f"{one['outcome']}: {one['reason']}" if one["reason"] and not one["reasons"] else one["outcome"]
-    yield f"list {name}", what
+    outcome = _(one["outcome"])
+    yield (
+        _("list {name}", name=name),
+        f"{outcome}: {known(one['reason'])}" if one["reason"] and not one["reasons"] else outcome,
+    )
     if one["added"] is None:
         return
-    yield "version", one["version"] if one["version"] is not None else f"stays {one['base']}"
+    yield "version", one["version"] if one["version"] is not None else _("stays {version}", version=one["base"])
     yield "entries", one["entries"]
-    yield "change", f"+{one['added']} -{one['removed']}" + (f", {one['changed']} changed" if one["changed"] else "")
+    yield "change", moved(one["added"], one["removed"], one["changed"])
     for reason in one["reasons"]:
         yield "held by", held_by(reason)
     if one["candidate"]:
@@ -145,8 +152,8 @@ def _of_list(name: str, one: dict[str, Any]) -> Iterator[tuple[str, object]]:
     if one["withheld"]:
         yield "withheld", total(one["withheld"])
     for suffix, count in one["suffixes"].items():
-        changed = f", {count['changed']} changed" if count["changed"] else ""
-        yield f"under .{suffix.removeprefix('.')}", f"+{count['added']} -{count['removed']}{changed}"
+        counts = moved(count["added"], count["removed"], count["changed"])
+        yield _("under {suffix}", suffix=f".{suffix.removeprefix('.')}"), counts
 
 
 def _test_exit(found: Document, values: Values) -> Exit | None:

@@ -10,23 +10,24 @@ import click
 from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Exit, Values, number
 from blocklistd.daemon.commands.text import paragraph
 from blocklistd.errors import ConfigProblem
+from blocklistd.language.context import _, known
 
 
 def _show(document: Document, values: Values) -> None:
-    click.echo(f"a new session has begun: every new version and serial is above {document['above']}")
+    click.echo(_("a new session has begun: every new version and serial is above {number}", number=document["above"]))
 
 
 def _reloaded(document: Document, values: Values) -> None:
     if document["errors"]:
         return
     for one in document["changed"]:
-        click.echo(f"{one['key']}: {one['change']}")
+        click.echo(f"{one['key']}: {known(one['change'])}")
     if not document["changed"]:
-        click.echo("reloaded: nothing changed")
+        click.echo(_("reloaded: nothing changed"))
     if any(one["key"].startswith(("lists.", "sources.")) for one in document["changed"]):
-        click.echo("if this changes what a list has, it may be held: see `blocklistd candidate list`")
+        click.echo(_("if this changes what a list has, it may be held: see `blocklistd candidate list`"))
     for text in (*document.get("frozen", ()), *document.get("rejected", ())):
-        paragraph(text)
+        paragraph(known(text))
 
 
 def _reload_exit(document: Document, values: Values) -> Exit | None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
+from blocklistd.daemon.commands.keys import expiry
 from blocklistd.daemon.commands.node_report import wrong_nodes
 from blocklistd.daemon.commands.subscriber_text import old_credential
-from blocklistd.daemon.commands.text import age, age_of, paragraph, serial, table, total, until
+from blocklistd.daemon.commands.text import age, age_of, at, paragraph, table, total, until
+from blocklistd.language.context import _, known, ngettext
 
 if TYPE_CHECKING:
     from blocklistd.daemon.operations import Operations
@@ -26,17 +28,34 @@ def _show(status: Document, values: Values) -> None:
     )
     for name, one in status["lists"].items():
         if frozen := one.get("frozen"):
-            paragraph(f"list {name} has been frozen since {frozen['since']} by {frozen['user']}: {frozen['why']}")
+            named = {"list": name, "since": frozen["since"], "user": frozen["user"], "why": frozen["why"]}
+            paragraph(_("list {list} has been frozen since {since} by {user}: {why}", **named))
         if (due := one.get("due")) and due["total"]:
-            entries = f"{due['total']} entries are" if due["total"] > 1 else "one entry is"
-            paragraph(f"list {name}: {entries} due, since {due['since']}: run `blocklistd entry due {name}`")
+            paragraph(
+                ngettext(
+                    "list {list}: one entry is due, since {since}: run `blocklistd entry due {list}`",
+                    "list {list}: {count} entries are due, since {since}: run `blocklistd entry due {list}`",
+                    due["total"],
+                    list=name,
+                    since=due["since"],
+                )
+            )
         if local := one.get("exceptions"):
-            ends = f", the next one ends {local['next_end']}" if local["next_end"] else ""
-            paragraph(f"list {name}: {local['in_force']} local exceptions are in force{ends}")
+            text = _("list {list}: local exceptions in force: {count}", list=name, count=local["in_force"])
+            if local["next_end"]:
+                text = _("{text}, the next one ends {time}", text=text, time=local["next_end"])
+            paragraph(text)
         if rejected := one.get("policy_rejected"):
             paragraph(
-                f"list {name}: what is configured is not in force ({', '.join(rejected['keys'])}): "
-                f"{rejected['user']} rejected candidate {rejected['candidate']}: {rejected['why']}"
+                _(
+                    "list {list}: what is configured is not in force ({keys}): {user} rejected candidate {candidate}: "
+                    "{why}",
+                    list=name,
+                    keys=", ".join(rejected["keys"]),
+                    user=rejected["user"],
+                    candidate=rejected["candidate"],
+                    why=rejected["why"],
+                )
             )
     if status["zones"]:
         click.echo()
@@ -74,19 +93,28 @@ def _show(status: Document, values: Values) -> None:
         )
     for name, one in status["subscribers"].items():
         for line in wrong_nodes(one) if not one["revoked"] else ():
-            paragraph(f"{name}: {line}: run `blocklistd subscriber show {name}`")
+            paragraph(_("{name}: {text}: run `blocklistd subscriber show {name}`", name=name, text=line))
         for old in one["old_keys"] if not one["revoked"] else ():
-            click.echo(f"{name}: the old key {old['name']} is {old_credential(old)}")
+            named = {"name": name, "key": old["name"], "state": old_credential(old)}
+            click.echo(_("{name}: the old key {key} is {state}", **named))
         for old in one["old_tokens"] if not one["revoked"] else ():
-            click.echo(f"{name}: the old token is {old_credential(old)}")
+            click.echo(_("{name}: the old token is {state}", name=name, state=old_credential(old)))
     if root := status.get("root"):
-        click.echo(f"\nroot.json {root['version']} expires {root['expires']}, in {root['days_left']} days")
+        click.echo()
+        click.echo(_("root.json {version} expires {expiry}", version=root["version"], expiry=expiry(root)))
     for alarm in status.get("alarms", ()):
-        click.secho(f"\n{alarm}", fg="red", err=True)
+        click.secho(f"\n{known(alarm)}", fg="red", err=True)
     for one in status.get("undelivered", ()):
         name = f"{one['alarm']} {one['subject']}".strip()
-        text = f"\nnot delivered by {one['way']}: {name} ({one['state']}), {one['tries']} failed tries"
-        click.secho(text + (f": {one['reason']}" if one["reason"] else ""), fg="red", err=True)
+        text = ngettext(
+            "not delivered by {way}: {alarm} ({state}), {count} failed try",
+            "not delivered by {way}: {alarm} ({state}), {count} failed tries",
+            one["tries"],
+            way=one["way"],
+            alarm=name,
+            state=_(one["state"]),
+        )
+        click.secho("\n" + text + (f": {known(one['reason'])}" if one["reason"] else ""), fg="red", err=True)
 
 
 def _held(one: dict[str, Any]) -> tuple[object, ...]:
@@ -95,10 +123,12 @@ def _held(one: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
-    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "") + (" FROZEN" if one["frozen"] else "")
-    verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
-    verify += "".join(f", distrusted key {key['key'][:8]}" for key in one.get("distrusted", ()))
-    return name, one["outcome"], accepted, until(one.get("next_in")), verify, one["reason"]
+    notes = [_(word) for word, key in (("OVERDUE", "overdue"), ("FROZEN", "frozen")) if one[key]]
+    accepted = " ".join([age(one["age"]), *notes])
+    verify = [one["verify"], *([_("quarantine")] if one["quarantine"] else [])]
+    verify += [_("distrusted key {key}", key=key["key"][:8]) for key in one.get("distrusted", ())]
+    outcome, reason = _(one["outcome"] or ""), known(one["reason"] or "")
+    return name, outcome, accepted, until(one.get("next_in")), ", ".join(verify), reason
 
 
 def _seen(subscriber: dict[str, Any]) -> str:
@@ -108,18 +138,18 @@ def _seen(subscriber: dict[str, Any]) -> str:
 def _lists(subscriber: dict[str, Any]) -> str:
     """Each list, with the lowest version of the nodes that have sent a receipt for it."""
     found = subscriber["lists"].items()
-    return " ".join(name if one.get("version") is None else f"{name} at {one['version']}" for name, one in found)
+    return " ".join(name if one.get("version") is None else at(name, one["version"]) for name, one in found)
 
 
 def _zones(subscriber: dict[str, Any]) -> str:
     """Each zone with the lowest serial of its secondaries, a note if transfers are unsigned, and the catalog."""
-    shown = [f"{name} at {serial(zone['serial'])}" for name, zone in subscriber["zones"].items()]
+    shown = [at(name, zone["serial"]) for name, zone in subscriber["zones"].items()]
     if wide := subscriber["wide"]:
-        shown.append(f"(WIDE: unsigned for everybody in {', '.join(wide)})")
+        shown.append(_("(WIDE: unsigned for everybody in {prefixes})", prefixes=", ".join(wide)))
     elif subscriber["unsigned"]:
-        shown.append("(weaker: unsigned, by address)")
+        shown.append(_("(weaker: unsigned, by address)"))
     if catalog := subscriber.get("catalog"):
-        shown.append(f"{catalog['name']} at {serial(catalog['serial'])}")
+        shown.append(at(catalog["name"], catalog["serial"]))
     return " ".join(shown)
 
 

@@ -25,6 +25,7 @@ from blocklistd.daemon.commands.subscriber_text import (
     show_rotated,
 )
 from blocklistd.daemon.profiles.versions import LISTS_ONLY, VERSIONS, software
+from blocklistd.language.context import _
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
@@ -213,7 +214,7 @@ COMMANDS: Final = (
         "Revoke a subscriber. Its token and its TSIG key are refused at once.",
         EDITOR,
         lambda daemon, call: daemon.subscribers.revoke(call["id"], call.act),
-        lambda done, values: click.echo(f"{done['id']}: revoked"),
+        lambda done, values: click.echo(_("{id}: revoked", id=done["id"])),
         (SUBSCRIBER,),
         changes=True,
     ),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
 from blocklistd.daemon.commands.command import Document, Values
 from blocklistd.daemon.commands.moments import duration
-from blocklistd.daemon.commands.text import age, serial, table
+from blocklistd.daemon.commands.text import age, at, table
 from blocklistd.daemon.profiles.request import SECRET
 from blocklistd.daemon.profiles.versions import software_of
+from blocklistd.language.context import N_, _, known
+
+_ADDED: Final = N_("{name}: added {what} {values}")
+_REMOVED: Final = N_("{name}: removed {what} {values}")
+_NEVER_USED: Final = N_("valid until {until}, never used")
+_NOT_USED: Final = N_("valid until {until}, not used since it was replaced")
+_USED: Final = N_("valid until {until}, last used {used}")
+_USED_BY: Final = N_("valid until {until}, last used {used} by {secondaries}")
 
 
 def show_added(done: Document, values: Values) -> None:
@@ -26,11 +35,18 @@ def show_added(done: Document, values: Values) -> None:
 
 
 def _show_lists(done: Document, lists: Sequence[str]) -> None:
-    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}. It is shown only now: keep it.")
+    click.echo(f"{done['token']}\n")
+    click.echo(_("The line above is the token of {id}. It is shown only now: keep it.", id=done["id"]))
     url, private = done["url"], done.get("private_ca")
     curl, sync = (" --cacert ca.pem", " --ca ca.pem") if private else ("", "")
-    files = "root.json, and the feed's\ncertificate authority as ca.pem" if private else "and root.json"
-    click.echo(f"With the token in the file `token`, {files}, run:\n")
+    if private:
+        text = N_(
+            "With the token in the file `token`, root.json, and the feed's\ncertificate authority as ca.pem, run:"
+        )
+    else:
+        text = N_("With the token in the file `token`, and root.json, run:")
+    click.echo(_(text))
+    click.echo()
     header = "printf 'Authorization: Bearer %s' \"$(cat token)\""
     for name in lists:
         click.echo(f"  {header} |\n    curl -sS{curl} -H @- {url}/v1/lists/{name}")
@@ -41,12 +57,17 @@ def _show_lists(done: Document, lists: Sequence[str]) -> None:
 def _show_key(done: Document, addresses: Sequence[str]) -> None:
     if addresses:
         click.echo(
-            f"{done['id']} is identified by its address; transfers are unsigned.\n"
-            f"Make sure that nobody else can use {' '.join(addresses)}."
+            _(
+                "{id} is identified by its address; transfers are unsigned.\n"
+                "Make sure that nobody else can use {addresses}.",
+                id=done["id"],
+                addresses=" ".join(addresses),
+            )
         )
         return
     tsig = done["tsig"]
-    click.echo(f"The TSIG key of {done['id']}. It is shown only now: keep it.\n")
+    click.echo(_("The TSIG key of {id}. It is shown only now: keep it.", id=done["id"]))
+    click.echo()
     click.echo(f"  {tsig['algorithm']}:{tsig['name']}:{tsig['secret']}")
 
 
@@ -56,10 +77,14 @@ def _show_config(done: Document, software: str | None, *, unsigned: bool) -> Non
     text = done["config"].get(name)
     if text is None:
         return
-    click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
+    title = _("Paste into the configuration of {name}:", name=name)
+    click.echo(f"\n{title}\n\n{text}", nl=False)
     if not software:
         others = ", ".join(other for other in done["config"] if other != name)
-        click.echo(f"\nThe configurations of {others} are in docs/dns/; the option --software prints one of them.")
+        click.echo()
+        click.echo(
+            _("The configurations of {names} are in docs/dns/; the option --software prints one of them.", names=others)
+        )
 
 
 def show_rotated(done: Document, values: Values) -> None:
@@ -67,13 +92,17 @@ def show_rotated(done: Document, values: Values) -> None:
     software = values["software"] or done["software"]
     given = {"lists": done["lists"], "zones": done["zones"], "address": done["unsigned"], "software": software}
     show_added(done, given)
-    old = f"The old token and TSIG key of {done['id']} are"
+    click.echo()
     if not duration(values["grace"]):
-        click.echo(f"\n{old} invalid from now on.")
+        click.echo(_("The old token and TSIG key of {id} are invalid from now on.", id=done["id"]))
         return
     click.echo(
-        f"\n{old} valid until {done['until']}.\n"
-        f"`blocklistd subscriber show {done['id']}` says when they were last used."
+        _(
+            "The old token and TSIG key of {id} are valid until {time}.\n"
+            "`blocklistd subscriber show {id}` says when they were last used.",
+            id=done["id"],
+            time=done["until"],
+        )
     )
 
 
@@ -81,36 +110,41 @@ def show_changed(done: Document, values: Values) -> None:
     """Prints what was added and removed. If software was given, prints its configuration too."""
     name, software = done["id"], values["software"]
     if values["objective"]:
-        click.echo(f"{name}: its objective is {values['objective']}")
+        click.echo(_("{name}: its objective is {objective}", name=name, objective=values["objective"]))
     for node in done["nodes"]:
-        click.echo(f"{name}: forgot node {node}")
+        click.echo(_("{name}: forgot node {node}", name=name, node=node))
     for verb in ("added", "removed"):
         for what, found in done[verb].items():
-            click.echo(f"{name}: {verb} {what} {' '.join(found)}")
+            text = _ADDED if verb == "added" else _REMOVED
+            click.echo(_(text, name=name, what=_(what), values=" ".join(found)))
     if software:
-        click.echo(f"{name}: its software is {software}")
+        click.echo(_("{name}: its software is {software}", name=name, software=software))
         _show_again(done, software)
     elif done["zones"] and (any(done["added"].values()) or any(done["removed"].values())):
         registered = software_of(done["software"], unsigned=bool(done["unsigned"])).name
-        click.echo(
-            f"\nIts name servers may need another configuration:\n"
-            f"  blocklistd subscriber show {name} --software {done['software'] or registered}"
-        )
+        click.echo()
+        click.echo(_("Its name servers may need another configuration:"))
+        click.echo(f"  blocklistd subscriber show {name} --software {done['software'] or registered}")
 
 
 def _show_again(done: Document, software: str) -> None:
     """Prints a configuration with a placeholder for the secret, and how to get another one."""
     _show_config(done, software, unsigned=False)
     if SECRET in done["config"].get(software_of(software, unsigned=False).name, ""):
+        click.echo()
         click.echo(
-            f"\nInstead of {SECRET}: the secret of the key, which was shown once. If it is lost,\n"
-            f"`blocklistd subscriber rotate {done['id']}` makes a new key."
+            _(
+                "Instead of {placeholder}: the secret of the key, which was shown once. If it is lost,\n"
+                "`blocklistd subscriber rotate {id}` makes a new key.",
+                placeholder=SECRET,
+                id=done["id"],
+            )
         )
 
 
 def _identified_by(one: Document) -> str:
     """What identifies the secondaries of a subscriber."""
-    names = ("address" if one["unsigned"] else "key", "certificate" if one["certs"] else "")
+    names = (_("address") if one["unsigned"] else _("key"), _("certificate") if one["certs"] else "")
     return ", ".join(filter(None, names)) if one["zones"] else ""
 
 
@@ -144,12 +178,12 @@ def show_one(one: Document, values: Values) -> None:
     rows += [("old key", f"{key['name']}, {old_credential(key)}") for key in old_keys]
     rows += [("old token", old_credential(token)) for token in old_tokens]
     for name, zone in zones.items():
-        rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
+        rows.append(("zone", at(name, zone["serial"])))
         for found in zone["secondaries"]:
             rows.append(("secondary", _secondary(found)))
     rows += [("node", _node(found)) for found in nodes]
     if catalog:
-        rows.append(("catalog", f"{catalog['name']} at {serial(catalog['serial'])}"))
+        rows.append(("catalog", at(catalog["name"], catalog["serial"])))
     table(("", ""), rows)
     if config is not None:
         _show_again({"id": one["id"], "config": config}, values["software"])
@@ -157,34 +191,37 @@ def show_one(one: Document, values: Values) -> None:
 
 def old_credential(old: Document) -> str:
     """Until when a replaced key or token is valid, and its last use."""
-    unused = "never used" if "name" in old else "not used since it was replaced"
-    used = f"last used {old['used']}" if old["used"] else unused
-    by = f" by {', '.join(old['secondaries'])}" if old.get("secondaries") else ""
-    return f"valid until {old['until']}, {used}{by}"
+    named = {"until": old["until"], "used": old["used"], "secondaries": ", ".join(old.get("secondaries") or ())}
+    if not old["used"]:
+        text = _NEVER_USED if "name" in old else _NOT_USED
+    else:
+        text = _USED_BY if named["secondaries"] else _USED
+    return _(text, **named)
 
 
 def _wrong(found: Document) -> list[str]:
-    return [name.upper() for name in ("late", "silent") if found.get(name)]
+    return [_(name.upper()) for name in ("late", "silent") if found.get(name)]
 
 
 def _node(found: Document) -> str:
     """One line about a node: the version that is live there, its last receipt if that failed, its last probe."""
-    parts = [f"{found['node']}: {found['list']} at {found['version'] or '?'}"]
+    parts = [f"{found['node']}: {at(found['list'], found['version'] or None)}"]
     if found["state"] != "applied":
-        parts.append(f"{found['state']} {found['reported']}" + (f" ({found['reason']})" if found["reason"] else ""))
+        reason = f" ({known(found['reason'])})" if found["reason"] else ""
+        parts.append(f"{_(found['state'])} {found['reported']}{reason}")
     if found["lag"]:
-        parts.append(f"{age(found['lag'])} behind")
+        parts.append(_("{duration} behind", duration=age(found["lag"])))
     if found["probe"]:
-        parts.append(f"probe {found['probe'] if found['probe'] == 'blocked' else 'FAILED'}")
-    return ", ".join([*parts, f"seen {found['seen']}", *_wrong(found)])
+        parts.append(_("probe blocked") if found["probe"] == "blocked" else _("probe FAILED"))
+    return ", ".join([*parts, _("seen {time}", time=found["seen"]), *_wrong(found)])
 
 
 def _secondary(found: Document) -> str:
     """One line about a secondary: the serial that it holds, and the last serial sent to it if that differs."""
     held, sent, lag = found["serial"], found.get("sent"), found["lag"]
-    parts = [f"{found['address']} at {serial(held)}"]
+    parts = [at(found["address"], held)]
     if sent not in (None, held):
-        parts.append(f"sent {sent}")
+        parts.append(_("sent {serial}", serial=sent))
     if lag:
-        parts.append(f"{age(lag)} behind")
-    return ", ".join([*parts, f"seen {found['seen']}", *_wrong(found)])
+        parts.append(_("{duration} behind", duration=age(lag)))
+    return ", ".join([*parts, _("seen {time}", time=found["seen"]), *_wrong(found)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from blocklistd.change import NOT_MEASURED
+from blocklistd.language.context import _, in_force, known
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -49,13 +51,18 @@ def table(
 ) -> None:
     """Prints a table on a terminal; into a pipe, a line of headers and lines of all columns, separated by tabs.
 
+    Headers are English texts, which are printed in the language in force; so are the keys of rows without headers.
     On a narrow terminal, `optional` columns are omitted, in their order there, until the others fit. The last column
     is wrapped, and the `wrapped` columns between words; the others are not, so that an id can be copied. Empty headers
     are not printed: the rows are then keys and values.
     """
     shown = [[_cell(value) for value in row] for row in rows]
+    names = columns
+    columns = [_(name) for name in names]
+    if not any(names):
+        shown = [[_(key), *values] for key, *values in shown]
     if not os.isatty(1):
-        for row in [list(columns)] * any(columns) + shown:
+        for row in [columns] * any(columns) + shown:
             click.echo("\t".join(row))
         return
     from rich.cells import cell_len
@@ -64,12 +71,12 @@ def table(
 
     console = Console(highlight=False, markup=False)
     widths = [max(cell_len(cell) for cell in [name, *(row[n] for row in shown)]) for n, name in enumerate(columns)]
-    wraps = {columns.index(name) for name in wrapped} | {len(columns) - 1}
+    wraps = {names.index(name) for name in wrapped} | {len(columns) - 1}
     least = [min(width, MIN_WRAPPED_WIDTH) if n in wraps else width for n, width in enumerate(widths)]
-    for n in (columns.index(name) for name in wrapped):
+    for n in (names.index(name) for name in wrapped):
         words = (word for cell in (columns[n], *(row[n] for row in shown)) for word in cell.split())
         least[n] = max(map(cell_len, words), default=0)
-    kept = _fitting(widths, wraps, [columns.index(name) for name in optional], console.width)
+    kept = _fitting(widths, wraps, [names.index(name) for name in optional], console.width)
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), show_header=any(columns))
     for number in kept:
         are_counts = bool(shown) and all(row[number].isdigit() or not row[number] for row in shown)
@@ -80,9 +87,9 @@ def table(
             justify="right" if are_counts and any(columns) else "left",
         )
     # in rows of keys and values, only the value is coloured
-    bright = {n for n, name in enumerate(columns) if name in coloured and (n or name)}
+    bright = {n for n, name in enumerate(names) if name in coloured and (n or name)}
     for row in shown:
-        made.add_row(*(_colour(row[n], columns[n]) if n in bright else row[n] for n in kept))
+        made.add_row(*(_colour(row[n], names[n]) if n in bright else row[n] for n in kept))
     console.width = max(console.width, sum(least[n] + GAP for n in kept) - GAP)
     console.print(made)
 
@@ -106,7 +113,7 @@ def _colour(cell: str, column: str) -> Text:
 
     text = Text(cell, COLOURS.get(column.lower(), ""))
     for word, style in COLOURS.items():
-        text.highlight_regex(rf"\b{word}\b", style)
+        text.highlight_regex(rf"\b{re.escape(_(word))}\b", style)
     return text
 
 
@@ -115,7 +122,7 @@ def _cell(value: object) -> str:
         case None:
             return ""
         case bool():
-            return "yes" if value else "no"
+            return _("yes") if value else _("no")
         case dict():
             return counts(value)
         case list():
@@ -126,6 +133,13 @@ def _cell(value: object) -> str:
 def counts(figures: Mapping[str, object]) -> str:
     """Names and figures in one line: `public_suffix 3, type ip 9`."""
     return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in figures.items())
+
+
+def moved(added: int, removed: int, changed: int) -> str:
+    """The counts of a change: `+5 -3`, `+5 -3, 2 changed`."""
+    if not changed:
+        return f"+{added} -{removed}"
+    return _("+{added} -{removed}, {changed} changed", added=added, removed=removed, changed=changed)
 
 
 def total(figures: Mapping[str, int]) -> str:
@@ -151,8 +165,14 @@ def paragraph(text: str, indent: str = "") -> None:
 def held_by(reason: Mapping[str, str]) -> str:
     """Why a candidate is held: the guard, what it found, and its limit."""
     if reason["guard"] in NOT_MEASURED:
-        return f"{reason['guard']}: {reason['found']}"
-    return f"{reason['guard']}: found {reason['found']}, limit {reason['limit']}"
+        return f"{reason['guard']}: {known(reason['found'])}"
+    found, limit = known(reason["found"]), known(reason["limit"])
+    return _("{guard}: found {found}, limit {limit}", guard=reason["guard"], found=found, limit=limit)
+
+
+def at(name: str, number: int | None) -> str:
+    """A list at a version, or a zone at a serial."""
+    return _("{name} at {number}", name=name, number=serial(number))
 
 
 def serial(value: int | None) -> str:
@@ -163,23 +183,20 @@ def serial(value: int | None) -> str:
 def age(seconds: float | None) -> str:
     """A time span in seconds as text: `42 s`, `5 min`, `3 h`, `2 d`; `never` for None."""
     if seconds is None:
-        return "never"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+        return _("never")
+    return in_force().duration(seconds)
 
 
 def until(seconds: float | None) -> str:
     """A future time in `seconds` from now as text: `in 5 min`, `now`; "" for None."""
     if seconds is None:
         return ""
-    return "now" if seconds < 1 else f"in {age(seconds)}"
+    return _("now") if seconds < 1 else _("in {duration}", duration=age(seconds))
 
 
 def duration(seconds: float) -> str:
     """A duration in seconds as text: `0.42 s`, `5 min`."""
-    return f"{seconds:.2f} s" if seconds < 10 else age(seconds)
+    return _("{number} s", number=in_force().decimal(seconds, 2)) if seconds < 10 else age(seconds)
 
 
 def age_of(time: str) -> str:

@@ -9,22 +9,29 @@ import click
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Values, yes_or_no
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.text import escaped, paragraph, table
+from blocklistd.language.context import _
 from blocklistd.limits import MAX_HITS
 
 
 def _show(found: Document, values: Values) -> None:
     if found.get("rolled_back"):
         paragraph(
-            f"list {found['list']} has the content of an earlier version: what its sources assert is counted again "
-            f"after `blocklistd list resume {found['list']}`"
+            _(
+                "list {list} has the content of an earlier version: what its sources assert is counted again after "
+                "`blocklistd list resume {list}`",
+                list=found["list"],
+            )
         )
     withheld, hits = found["withheld"], found["hits"]
     if not withheld:
-        known = "not counted yet: pull a source of it" if withheld is None else "withholds no entry of its sources"
-        click.echo(f"list {found['list']}, version {found['version']}: {known}")
+        named = {"list": found["list"], "version": found["version"]}
+        if withheld is None:
+            click.echo(_("list {list}, version {version}: not counted yet: pull a source of it", **named))
+        else:
+            click.echo(_("list {list}, version {version}: withholds no entry of its sources", **named))
         return
     numbers = [
-        (rule, count, f"{len(hits[rule])} of {count} shown" if rule in hits else "")
+        (rule, count, _("{shown} of {count} shown", shown=len(hits[rule]), count=count) if rule in hits else "")
         for rule, count in sorted(withheld.items())
     ]
     table(("RULE", "ENTRIES", "BY ID"), numbers)
