@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable
+import signal
+import sqlite3
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dns.tsig
 import pytest
+from sqlalchemy import event
 
 from blocklistd.lines.delta import ENTRIES
+from blocklistd.store.database import NEWEST_MIGRATION, Database
 from blocklistd.store.migrations import versions
 from tests import stored
 from tests.stored import FIRST, HELD, LIST, REJECTED, write
@@ -25,6 +31,11 @@ from tests.system.test_zones import Secondary
 @pytest.mark.parametrize("version", sorted(path.stem for path in stored.HERE.glob("*.json")))
 def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
     right = stored.unpack(tmp_path, version)
+    before = rows(tmp_path)
+    assert before["versions"]
+    assert before["zone_serials"]
+    assert len(before["subscribers"]) == 2
+    assert before["audit"] or version == "0.2.0", "the audit exists since 0.3.0"
     port = free_port()
     daemon = stored.daemon(tmp_path, port)
     write(tmp_path, HELD)
@@ -32,6 +43,10 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
     tsig = right["tsig"]
     secondary = Secondary(port, dns.tsig.Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"]))
     with daemon:
+        upgraded = rows(tmp_path)
+        for table, found in before.items():
+            assert upgraded[table][: len(found)] == found, table
+        assert daemon.ask("audit verify").json["wrong"] is None
         status = daemon.get(f"/v1/lists/{LIST}", token).json
         assert {**status, "expires": None} == {**right["status"], "expires": None}
         snapshot = daemon.snapshot(LIST, token)
@@ -70,6 +85,99 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         assert secondary.rules == {rule for name in HELD for rule in (name, f"*.{name}")}
         assert daemon.get(f"/v1/lists/{LIST}", token).json["session"] == right["status"]["session"]
     daemon.cli("check-config", "-c", str(daemon.path))
+
+
+KEPT = {
+    "versions": "list, version, sha256, entries, delta",
+    "zone_serials": "zone, serial, list, version, rules",
+    "subscribers": "id, token, created, created_by, revoked",
+    "subscriber_lists": "subscriber, list",
+    "subscriber_zones": "subscriber, zone",
+    "tsig_keys": "name, subscriber, algorithm, secret",
+    "audit": "number, time, actor, uid, action, object, detail, hash",
+}
+"""Columns that no upgrade changes, by table."""
+
+
+def rows(folder: Path) -> dict[str, list[Any]]:
+    """The rows of the tables of KEPT in their order; none of a table that does not exist yet."""
+    with contextlib.closing(sqlite3.connect(folder / "state" / "blocklistd.sqlite")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return {
+            table: database.execute(f"SELECT {columns} FROM {table} ORDER BY {columns}").fetchall()
+            if table in tables
+            else []
+            for table, columns in KEPT.items()
+        }
+
+
+class Killed(BaseException):
+    """Ends a migration as a failure in its middle does."""
+
+
+def migrate_until(path: Path, step: int, end: Callable[[], None]) -> None:
+    """Migrates the database, and calls `end` right after the step has changed the schema and its number."""
+    database, seen = Database(path), 0
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def count(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal seen
+        if "alembic_version" in statement and statement.startswith(("INSERT", "UPDATE")):
+            seen += 1
+            if seen == step:
+                end()
+
+    try:
+        database.migrate()
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_migration_that_is_interrupted_at_any_step_is_taken_up_again(tmp_path: Path, how: str) -> None:
+    """It is one transaction: after each interruption the database is as before."""
+    stored.unpack(tmp_path, "0.2.0")
+    path = tmp_path / "state" / "blocklistd.sqlite"
+    before, steps = rows(tmp_path), int(NEWEST_MIGRATION) - 1
+    for step in range(1, steps + 1):
+        if how == "failed":
+            with pytest.raises(Killed):
+                migrate_until(path, step, raise_killed)
+        else:
+            pid = os.fork()
+            if not pid:
+                migrate_until(path, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, step
+        assert rows(tmp_path) == before
+        with contextlib.closing(sqlite3.connect(path)) as found:
+            assert found.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)], step
+            assert found.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    database = Database(path)
+    database.migrate()
+    database.take_over()
+    database.close()
+    now = rows(tmp_path)
+    for table, lines in before.items():
+        assert not lines or now[table] == lines, table
+
+
+def raise_killed() -> None:
+    raise Killed
+
+
+def test_a_newer_schema_is_refused_with_both_numbers_and_nothing_is_touched(tmp_path: Path) -> None:
+    newest = max(path.stem for path in stored.HERE.glob("*.json"))
+    stored.unpack(tmp_path, newest)
+    daemon = stored.daemon(tmp_path, free_port())
+    path = tmp_path / "state" / "blocklistd.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = rows(tmp_path)
+    done = daemon.cli("serve", "-c", str(daemon.path), check=False)
+    assert done.returncode == 1
+    assert f"its schema is 9999, this program knows up to {NEWEST_MIGRATION}" in done.stderr.decode()
+    assert rows(tmp_path) == before
 
 
 def report_of_today(daemon: Daemon) -> Any:
