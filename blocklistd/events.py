@@ -361,6 +361,11 @@ class Event(LogEvent):
         "the revocation of subscriber {subscriber} is still not written: {reason}",
         "The subscriber is refused, but a restart would forget the revocation. Do what the reason says.",
     )
+    BACKUP_FAILED = (
+        ERROR,
+        "backup {backup} could not be sent: {reason}",
+        "The caller's file is removed. Do what the reason says, then make the backup again.",
+    )
     # -- the audit
     AUDIT_BROKEN = (
         CRITICAL,

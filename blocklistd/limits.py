@@ -145,6 +145,7 @@ MAX_EXCEPTIONS: Final = 10_000  # local exceptions of a list
 MAX_EXCEPTIONS_BYTES: Final = 8 * MIB  # bytes of a file of local exceptions
 MAX_FREE_TEXT: Final = 500  # characters of an operator's free text, such as a reason
 MAX_AUDIT_LINES: Final = 100_000  # lines of the audit in one response
+MAX_BACKUP_MANIFEST: Final = 64 * MIB  # bytes of the manifest of a backup: some 200 for each file
 MAX_WAIT: Final = 55  # seconds of a long poll
 HEARTBEAT: Final = 20.0  # seconds without an event until a comment is sent in its place
 RECONNECT: Final = 3000  # milliseconds until a client of the events connects again; each gets up to twice as many

@@ -30,6 +30,7 @@ LOCAL: Final = {
     "keys rotate": ("keys_ceremony:rotate", "Replace the online key or root keys."),
     "keys renew": ("keys_ceremony:renew", "Give root.json a later expiry."),
     "keys sign": ("keys_ceremony:sign", "Sign the next root.json, as a holder of a root key."),
+    "restore": ("restore", "Put a backup in the place of the state."),
     "sync": ("sync", "Fetch and verify a list, as a subscriber."),
 }
 """Commands with a module of their own here: (module, or module:function; short help) by name."""
@@ -49,12 +50,13 @@ GROUPS: Final = {
     "keys": "Make, show, replace and renew the keys.",
     "alarms": "Test the ways by which alarms reach people.",
     "audit": "Show who did what and when; verify the audit.",
+    "backup": "Write a backup of the state, while the daemon runs.",
 }
 """Short help of the other commands (daemon/commands), by first word."""
 
 FIRST_WORDS: Final = {
     name: LOCAL[name][1] if name in LOCAL else GROUPS[name]
-    for name in ("serve", "demo", "check-config", "doctor", *GROUPS, "sync")
+    for name in ("serve", "demo", "check-config", "doctor", *GROUPS, "restore", "sync")
 }
 """Short help of every first word, in the order of `blocklistd --help`."""
 

@@ -44,10 +44,15 @@ class ControlClient:
             return None, None
 
     def copy(
-        self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
+        self,
+        command: Command,
+        arguments: Mapping[str, Any],
+        take: Callable[[http.client.HTTPResponse], None],
+        file: BufferedReader | None = None,
     ) -> None:
-        """Runs a command whose result is not a document, and calls `take` with the response to read."""
-        with self._send(command, arguments) as response, _complete():
+        """Runs a command whose result is not a document, and calls `take` with the response to read. `file`: sent to
+        the daemon."""
+        with self._send(command, arguments, file=file) as response, _complete():
             if response.status != 200:
                 _body_of(response)
             take(response)

@@ -31,7 +31,7 @@ def command_of(command: Command) -> click.Command:
         to_send, file = command.prepare(values, sent)
         with session.daemon() as daemon:
             if command.copied:
-                daemon.copy(command, to_send, lambda found: command.show(found, values | {"json": session.json}))
+                daemon.copy(command, to_send, lambda found: command.show(found, values | {"json": session.json}), file)
                 return
             document = _ask(
                 daemon, command, to_send, file, show=(command.changes or command.uploads) and not session.json

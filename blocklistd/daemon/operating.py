@@ -8,6 +8,7 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.operations import Operations
 from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
+from blocklistd.daemon.operations.backups import BackupOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
 from blocklistd.daemon.operations.corrections import CorrectionOperations
 from blocklistd.daemon.operations.distrust import DistrustOperations
@@ -87,4 +88,5 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
             *(overview, resources.alarms, parts.readiness, lambda: parts.reloading.running, alarms.undelivered),
             *(parts.dns, parts.served_zones),
         ),
+        BackupOperations(resources, lambda: parts.upkeep.without_sweep(), parts.repair_file),
     )

@@ -100,7 +100,7 @@ class Parts:
         self.resumed = asyncio.Event()
         """Set once the daemon serves: after a start, or after `resume` of a halted daemon."""
         # parts that publish a list
-        self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._repair_file)
+        self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self.repair_file)
         self.publisher = Publisher(
             database, self.live_lists, trust, clock, metrics, resources.high_water, checked_clock.latest
         )
@@ -134,7 +134,7 @@ class Parts:
             *(self.reconciler.rejected_policies, self.due_counts.counts),
         )
         self.public_tree = PublicTree(
-            resources, self.live_lists, self.tasks, self.releases.in_background, self._repair_file
+            resources, self.live_lists, self.tasks, self.releases.in_background, self.repair_file
         )
         self.publisher.on_served = self.public_tree.request
         self.housekeeping = Housekeeping(
@@ -315,7 +315,7 @@ class Parts:
         self.releases.in_background(self.housekeeping.check_alarms())
         self.releases.in_background(self.housekeeping.expire())
 
-    def _repair_file(self, digest: Sha256) -> None:
+    def repair_file(self, digest: Sha256) -> None:
         """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""
         if digest not in self._repairing:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))

@@ -13,13 +13,21 @@ from pathlib import Path
 
 from blocklistd.config import CheckedConfig, Config
 from blocklistd.config.files import as_user, daemon_user, user_name
-from blocklistd.errors import ConfigProblem
+from blocklistd.errors import ConfigProblem, StoreError
 from blocklistd.signing.trust import no_root, roots_dir
 from blocklistd.store.high_water import HighestNumbers
+from blocklistd.store.store import Store
 
 
 def require_state(config: Config) -> None:
-    """Raises SigningError if the state_dir is missing or empty, before a start makes anything in it."""
+    """Raises SigningError if the state_dir is missing or empty, before a start makes anything in it; StoreError if a
+    restore was interrupted."""
+    store = Store(config.state_dir)
+    if store.restoring.exists():
+        raise StoreError(
+            f"{store.restoring}: a restore was interrupted while it exchanged the state: run the same `blocklistd "
+            f"restore` again"
+        )
     if _is_new(config.state_dir):
         witnessed = witnessed_lists(config)
         but = f", but {config.high_water} has numbers of {', '.join(witnessed)}" if witnessed else ""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from blocklistd.config import Config
@@ -88,6 +89,12 @@ class Upkeep:
             young = verified.sealing_for() + spares
             store, database = self._resources.store, self._resources.database
             await asyncio.to_thread(upkeep.sweep, store, database, young, lambda: verified.kept)
+
+    @asynccontextmanager
+    async def without_sweep(self) -> AsyncIterator[None]:
+        """A context in which no sweep runs: it waits for the one that does."""
+        async with self._sweeping:
+            yield
 
     async def sweep_where_short(self) -> None:
         """Sweeps at once if the disk is short, at the end of each pull. Logs a StoreError, does not raise it."""

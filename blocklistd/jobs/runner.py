@@ -54,6 +54,7 @@ PRELOAD: Final = [
     "blocklistd.pipeline.counting",
     "blocklistd.pipeline.dry_run_job",
     "blocklistd.pipeline.zone_job",
+    "blocklistd.store.backups",
     "blocklistd.store.render",
     "blocklistd.pipeline.rehearsal",
 ]

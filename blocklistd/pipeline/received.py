@@ -45,7 +45,7 @@ def work_folder(store: Store) -> Iterator[Path]:
         folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise StoreError(
-            f"{folder.parent}: {error.strerror}: no pull can start; check the space and the permissions there"
+            f"{folder.parent}: {error.strerror}: no work can start there; check the space and the permissions"
         ) from error
     try:
         yield folder

@@ -164,6 +164,12 @@ class Database:
             return str(error)
         return None if found == "ok" else " ".join(found.split())
 
+    def copy_to(self, path: Path) -> None:
+        """Writes the database as one transaction sees it to a new file, without deleted content. Writers don't wait.
+        Raises StoreError."""
+        with self._errors(), self.engine.connect().execution_options(alone=True) as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+
     def _check_epoch(self, connection: Connection) -> None:
         current = _epoch(connection)
         if current != self.epoch:
@@ -267,7 +273,8 @@ def _engine(path: Path, read_only: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A writer takes the lock at once: a read transaction that begins to write fails if another wrote meanwhile.
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("alone"):  # a statement that SQLite takes outside a transaction only
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
     return engine

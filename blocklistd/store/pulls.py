@@ -318,6 +318,11 @@ def reread_source(connection: Connection, source: SourceId) -> None:
     )
 
 
+def pull_all_at_start(connection: Connection) -> None:
+    """Makes the next start pull each source at once."""
+    connection.execute(update(sources).values(last_pull=None))
+
+
 def _ensure(connection: Connection, source: SourceId) -> None:
     if connection.execute(select(sources.c.id).where(sources.c.id == source)).first() is None:
         connection.execute(sources.insert().values(id=source))

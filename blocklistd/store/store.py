@@ -12,6 +12,7 @@ On the disk, in the state_dir:
     root/                versions of root.json (signing/keys.py)
     work/                files of running jobs
     reserve              room for a start on a full disk (upkeep.py)
+    replaced-TIME/       the state before a restore; restoring/, .restoring/: during one (restores.py)
 
 Order of calls in a daemon: `found`, then everything else inside a `locked` block. Jobs call `opened` only.
 """
@@ -84,6 +85,16 @@ class Store:
         """The folder of kept bodies."""
         return self.state_dir / "evidence"
 
+    @property
+    def making(self) -> Path:
+        """The folder in which a restore makes the new state."""
+        return self.state_dir / ".restoring"
+
+    @property
+    def restoring(self) -> Path:
+        """The folder that exists while a restore exchanges the state."""
+        return self.state_dir / "restoring"
+
     def prepare(self) -> None:
         """Makes the state_dir with mode 0711: other users reach the public socket in it and can't list it.
 
@@ -108,14 +119,7 @@ class Store:
         with store_errors(self.state_dir):
             descriptor = os.open(self.state_dir / "lock", flags | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
-                raise StoreError(
-                    f"{self.state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own "
-                    f"state_dir"
-                ) from None
+            self._lock(descriptor)
             if not self.read_only:
                 with store_errors(self.state_dir):
                     os.ftruncate(descriptor, 0)
@@ -123,6 +127,29 @@ class Store:
             yield
         finally:
             os.close(descriptor)
+
+    def require_unused(self) -> None:
+        """Raises StoreError if a daemon has the state_dir. Changes nothing."""
+        try:
+            descriptor = os.open(self.state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{self.state_dir}: {error.strerror}: run this as the user of the daemon") from None
+        try:
+            self._lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
+            raise StoreError(
+                f"{self.state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own "
+                f"state_dir"
+            ) from None
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:

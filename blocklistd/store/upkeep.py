@@ -161,9 +161,10 @@ def reread_sources(connection: Connection, files: SealedFiles, damaged: Collecti
 
 
 def clear_work(store: Store) -> None:
-    """Removes the reserve, the unfinished files of an earlier daemon's jobs, and all renderings: a rendering's name
-    contains no digest to verify it by, and it can be made again."""
+    """Removes the reserve, the unfinished files of an earlier daemon's jobs and of a restore, and all renderings: a
+    rendering's name contains no digest to verify it by, and it can be made again."""
     (store.state_dir / RESERVED).unlink(missing_ok=True)
+    shutil.rmtree(store.making, ignore_errors=True)
     for folder in (store.work, store.diffs, store.ixfr, store.exports):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

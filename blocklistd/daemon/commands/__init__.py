@@ -8,6 +8,7 @@ from typing import Final
 from blocklistd.daemon.commands import (
     alarms,
     audit,
+    backup,
     candidate,
     candidate_show,
     distrust,
@@ -49,6 +50,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         subscriber,
         node_report,
         state,
+        backup,
         keys,
         alarms,
         audit,

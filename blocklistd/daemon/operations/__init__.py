@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
+from blocklistd.daemon.operations.backups import BackupOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
 from blocklistd.daemon.operations.corrections import CorrectionOperations
 from blocklistd.daemon.operations.distrust import DistrustOperations
@@ -50,3 +51,4 @@ class Operations:
     alarms: AlarmOperations
     due: DueOperations
     doctor: DoctorOperations
+    backups: BackupOperations
