@@ -10,6 +10,7 @@ import click
 
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
+from blocklistd.language.context import _, known
 
 
 @click.command("restore")
@@ -57,6 +58,8 @@ def command(session: Session, file: Path, above: int | None) -> None:
                 load_trust(config)
             except SigningError as error:
                 warning = str(error)
+            except OSError as error:
+                warning = f"{error.filename}: {error.strerror}: the user that runs the daemon must be able to read it"
         made = backup.manifest
     document = {
         "above": done.above,
@@ -72,16 +75,20 @@ def command(session: Session, file: Path, above: int | None) -> None:
 
 
 def _show(done: dict[str, Any]) -> None:
-    click.echo(f"restored the state of {done['made']}: all numbers go on above {done['above']}")
+    made = done["made"]
+    click.echo(_("restored the state of {time}: all numbers go on above {above}", time=made, above=done["above"]))
     if done["replaced"]:
-        click.echo(f"the old state is in {done['replaced']}: delete it once you no longer need it")
+        click.echo(_("the old state is in {folder}: delete it once you no longer need it", folder=done["replaced"]))
     click.echo(
-        f"what was decided after {done['made']} is lost: repeat revocations, rotations, delistings, embargoes, "
-        f"approvals and rejections"
+        _(
+            "what was decided after {time} is lost: repeat revocations, rotations, delistings, embargoes, approvals "
+            "and rejections",
+            time=made,
+        )
     )
     if not done["evidence"]:
-        click.echo("the backup has no evidence: what is in the state_dir stays")
+        click.echo(_("the backup has no evidence: the bodies in the state_dir stay"))
     if done["warning"]:
-        click.echo(f"before the start: {done['warning']}", err=True)
+        click.echo(_("before the start: {problem}", problem=known(done["warning"])), err=True)
     else:
-        click.echo("start the daemon now: `systemctl start blocklistd`")
+        click.echo(_("start the daemon now: `systemctl start blocklistd`"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -19,7 +21,7 @@ from tests.damage import fill, flip_a_bit, small_disk
 from tests.system.daemon import USER
 from tests.system.test_operations import reload, values
 from tests.system.test_zones import ZONE, Scene
-from tests.unprivileged import UNPRIVILEGED
+from tests.unprivileged import UNPRIVILEGED, open_to_all
 
 
 class Kept(Scene):
@@ -81,7 +83,11 @@ def test_a_backup_is_made_verified_and_audited_and_refused_where_it_can_not_be(k
         bodies = [archive.extractfile(name).read() for name in names]  # type: ignore[union-attr]
     assert not any("pem" in name or name.startswith("evidence") for name in names)
     assert not any(b"PRIVATE KEY" in body for body in bodies)
-    assert not list((folder / "state" / "work").iterdir())
+    with socket.socket(socket.AF_UNIX) as gone:  # a caller who does not wait for the backup
+        gone.connect(str(folder / "c.sock"))
+        gone.send(b"POST /backup HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        daemon.wait_for(lambda: daemon.ask("audit", last=1).json[0]["object"] != first["id"][:16])
+    daemon.wait_for(lambda: not list((folder / "state" / "work").iterdir()))
 
     kept.publish("a.example", "b.example", "c.example")
     second = kept.back_up("2.tar", "--base", str(folder / "1.tar"), "--evidence")
@@ -100,7 +106,7 @@ def test_a_backup_is_made_verified_and_audited_and_refused_where_it_can_not_be(k
     assert "does not begin as a backup" in kept.refused(
         "backup", str(folder / "x.tar"), "--base", str(folder / "list.ndjson")
     )
-    assert "No such file" in kept.refused("backup", str(folder / "missing" / "x.tar"))
+    assert "name a file in a folder that you can write" in kept.refused("backup", str(folder / "missing" / "x.tar"))
     assert "in use by another daemon" in kept.refused("restore", str(folder / "1.tar"))
     daemon.config["control"]["operators"] = {USER: ["editor", "reviewer", "examiner"]}
     daemon.write_config()
@@ -208,6 +214,13 @@ def test_a_restore_that_was_interrupted_is_finished_before_a_start(kept: Kept) -
     done = kept.run("serve", check=False)
     assert done.returncode == 1
     assert b"a restore was interrupted" in done.stderr
+    owner = state.stat().st_uid or (12345 if os.geteuid() == 0 else 0)
+    open_to_all(kept.folder)
+    for path in (state, *state.rglob("*")):
+        os.chown(path, owner, -1)
     kept.run("restore", str(kept.folder / "1.tar"))
+    assert {path.stat().st_uid for path in (state, *state.rglob("*"))} == {owner}, "also if root restores it"
+    for path in (state, *state.rglob("*")):
+        os.chown(path, os.geteuid(), -1)
     kept.daemon.start()
     kept.daemon.wait_for(lambda: kept.daemon.ops("/readyz").status == 200)

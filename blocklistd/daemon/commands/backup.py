@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Final
 import click
 
 from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Exit, Sent, Values, word, yes_or_no
-from blocklistd.errors import RefusedError, store_errors
+from blocklistd.errors import RefusedError, StoreError, store_errors
+from blocklistd.language.context import _
 
 _CHUNK: Final = 1 << 18  # bytes of the response that are read at once
 _JSON: Final = """\
@@ -92,8 +93,15 @@ def _new_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file of mode 0600 beside `path`, which gets that name if the block ends without an error. Raises
     StoreError."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    with store_errors(path):
-        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with store_errors(path):
+            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except StoreError as error:
+        if isinstance(error.__cause__, PermissionError | FileNotFoundError):
+            raise RefusedError(
+                f"{path}: {error.__cause__.strerror}: name a file in a folder that you can write"
+            ) from None
+        raise
     try:
         with open(descriptor, "wb", buffering=0) as file:
             yield draft, file
@@ -110,13 +118,17 @@ def _new_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _show(made: Document) -> None:
-    lists = ", ".join(f"{name} {number}" for name, number in made["versions"].items()) or "no list"
-    click.echo(f"{made['file']}: written, and read back without a fault: {made['bytes']} bytes, {made['files']} files")
-    click.echo(f"id {made['id'][:16]}, made {made['made']}: {lists}")
-    click.echo(f"evidence: {'in the backup' if made['evidence'] else 'not in the backup (--evidence puts it in)'}")
+    where, seconds = made["file"], made["made"]
+    lists = ", ".join(f"{name} {number}" for name, number in made["versions"].items()) or _("no list")
+    click.echo(_("{file}: written, and read back without a fault: {bytes} bytes", file=where, bytes=made["bytes"]))
+    click.echo(_("id {id}, made {time}: {lists}", id=made["id"][:16], time=seconds, lists=lists))
+    if made["evidence"]:
+        click.echo(_("the evidence is in it"))
+    else:
+        click.echo(_("the evidence is not in it: --evidence puts it in"))
     for base in made["bases"]:
-        click.echo(f"needs {base}")
-    click.echo("the online key and the configuration are not in it: keep copies of both elsewhere")
+        click.echo(_("needs {file}", file=base))
+    click.echo(_("the online key and the configuration are not in it: keep copies of both elsewhere"))
 
 
 COMMANDS: Final = (
