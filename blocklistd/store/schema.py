@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     CheckConstraint,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    event,
 )
 
 
@@ -256,6 +258,15 @@ audit = Table(
     Column("detail", Text, nullable=False, comment="canonical JSON, ids and figures only"),
     Column("hash", Digest, nullable=False, comment="of this line and of the hash of the line before (store/audit.py)"),
 )
+for _what in ("UPDATE", "DELETE"):
+    event.listen(
+        audit,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER audit_no_{_what.lower()} BEFORE {_what} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        ),
+    )
 
 # Corrections of lists, those that have ended included (store/corrections.py). An entry's text is here and in sealed
 # files only.

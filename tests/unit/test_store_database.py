@@ -7,28 +7,46 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, HMAC_SHA256, Ids
 from blocklistd.model import KeyHistory, ListId, Sha256
-from blocklistd.store import database as module
-from blocklistd.store.database import NEWEST_MIGRATION, Database
+from blocklistd.store.database import NEWEST_MIGRATION, Database, upgrade
 from blocklistd.store.lists import ensure_list, list_state
 from blocklistd.store.replays import read_histories
 from blocklistd.store.schema import metadata
 
 
-def test_migrations_make_the_schema(tmp_path: Path) -> None:
-    database = Database(tmp_path / "db")
-    database.migrate()
+def made(connection: Connection) -> set[tuple[str, ...]]:
+    """The tables with their columns and keys, the indexes, and the triggers. The order of columns may differ."""
+    found: set[tuple[str, ...]] = set()
+    for kind, name, sql in connection.execute(text("SELECT type, name, sql FROM sqlite_master")).all():
+        if kind == "table":
+            columns = connection.execute(text(f"PRAGMA table_info({name})")).all()
+            # without the default of `lists.ids`, which an upgrade gives to the lists that exist
+            found |= {(name, *map(str, column[1:4]), str(column[5])) for column in columns}
+            keys = connection.execute(text(f"PRAGMA foreign_key_list({name})")).all()
+            found |= {(name, *map(str, key[2:])) for key in keys}
+        else:
+            found.add((kind, name, " ".join((sql or "").split())))
+    return found
+
+
+def test_migrations_make_the_schema_of_a_new_database(tmp_path: Path) -> None:
+    database, new = Database(tmp_path / "db"), Database(tmp_path / "new")
+    new.migrate()
+    with database.engine.connect() as connection, connection.begin(), new.engine.connect() as other:
+        upgrade(connection)
+        assert made(connection) == made(other)
+        assert {("trigger", "audit_no_update"), ("trigger", "audit_no_delete")} <= {one[:2] for one in made(other)}
+        for one in (connection, other):
+            assert compare_metadata(MigrationContext.configure(one), metadata) == []
+    new.close()
     database.migrate()
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == NEWEST_MIGRATION
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
@@ -37,11 +55,8 @@ def test_migrations_make_the_schema(tmp_path: Path) -> None:
 
 def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
-    config = Config()
-    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
     with database.engine.connect() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        upgrade(connection, "0001")
         connection.execute(text("INSERT INTO meta VALUES ('epoch', '41')"))
         connection.execute(
             text("INSERT INTO lists (id, session, secret, created) VALUES ('old', 's', :secret, :created)"),
@@ -59,11 +74,8 @@ def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> Non
 
 def test_signed_times_belong_to_a_key_after_an_upgrade(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
-    config = Config()
-    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
     with database.engine.connect() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0004")
+        upgrade(connection, "0004")
         for source, report in (("old", "{}"), ("new", f'{{"key": "{"k" * 64}"}}')):
             values = {"id": source, "report": report, "signature": "s" * 64, "earlier": "e" * 64}
             connection.execute(
