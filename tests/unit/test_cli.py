@@ -379,18 +379,13 @@ def test_an_invalid_configuration_file_does_not_stop_commands_while_the_daemon_r
 
 def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None:
     master, terminal = os.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "blocklistd", "list", "diff", "national", "1", "2", "-c", str(cli.folder / "c.yaml")],
-        stdout=terminal,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    arguments = ["list", "diff", "national", "1", "2", "-c", str(cli.folder / "c.yaml")]
+    with forks.Fork(arguments, stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.PIPE) as done:
+        _, said = done.communicate(timeout=30)
     os.close(terminal)
     os.close(master)
     assert done.returncode == 1
-    assert "--show-entries" in done.stderr
+    assert b"--show-entries" in said
     assert daemon.asked == []
 
 
@@ -399,8 +394,8 @@ def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, stdin: str = "",
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "blocklistd", *arguments, "-c", str(cli.folder / "c.yaml")],
+    running = forks.Fork(
+        [*arguments, "-c", str(cli.folder / "c.yaml")],
         stdin=subprocess.PIPE,
         stdout=terminal,
         stderr=terminal,
@@ -700,12 +695,7 @@ def test_the_configuration_may_stand_before_the_command_or_in_the_environment(da
     daemon.answers["/candidate/list"] = (200, [])
     path = str(cli.folder / "c.yaml")
     assert cli("-c", path, "candidate", "list", config=False).returncode == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "blocklistd", "candidate", "list"],
-        env={**os.environ, "BLOCKLISTD_CONFIG": path},
-        check=False,
-        timeout=30,
-    )
+    done = forks.run(["candidate", "list"], env={**os.environ, "BLOCKLISTD_CONFIG": path}, timeout=30)
     assert done.returncode == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import errno
+import functools
 import io
 import os
 import re
@@ -306,6 +307,7 @@ def test_the_reviewers_guide_has_every_guard() -> None:
         assert re.search(rf"^\| [^|]*`{re.escape(guard)}`", guide, re.M), guard
 
 
+@functools.cache
 def messages() -> str:
     """Every text of the program, a line each; `…` is what a message fills in."""
     found = [os.strerror(number) for number in errno.errorcode]

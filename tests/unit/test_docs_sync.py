@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.feed import TOKEN, Answer, FeedSimulator
+from tests.system import forks
 from tests.unit.test_client_probe import ADDRESS, NXDOMAIN, Server, snapshot
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "sync.md").read_text()
@@ -43,8 +44,8 @@ class Pasted:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         assert words[0] == "blocklistd"
-        command = [sys.executable, "-m", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ))
+        done = forks.run(words[1:], timeout=60)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.fixture
@@ -101,9 +102,8 @@ def test_an_unchanged_list_is_silent_without_a_terminal_only(host: Pasted) -> No
     assert host.run(*words).stdout == ""
     assert json.loads(host.run(*words, "--json").stdout)["how"] == "unchanged"
     ours, theirs = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-m", *words], stdout=theirs, stderr=theirs, timeout=60, check=True, env=dict(os.environ)
-    )
+    with forks.Fork(words[1:], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs) as done:
+        assert done.wait(60) == 0
     os.close(theirs)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
@@ -112,14 +112,9 @@ def test_an_unchanged_list_is_silent_without_a_terminal_only(host: Pasted) -> No
 
 def test_a_progress_bar_on_a_terminal(host: Pasted) -> None:
     ours, theirs = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-m", *host.words(line_with("--format plain"))],
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        timeout=60,
-        check=True,
-        env={**os.environ, "TERM": "xterm"},
-    )
+    null, words = subprocess.DEVNULL, host.words(line_with("--format plain"))[1:]
+    with forks.Fork(words, stdin=null, stdout=null, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as done:
+        assert done.wait(60) == 0
     os.close(theirs)
     shown = os.read(ours, 65536).decode()
     os.close(ours)

@@ -299,9 +299,10 @@ async def test_in_the_sandbox_open_files_can_be_read_and_written(jobs: Jobs, tmp
 
 
 async def test_a_job_that_hangs_does_not_block_others(jobs: Jobs) -> None:
-    hanging = asyncio.ensure_future(jobs.run(sleep_for_ever, limits=JobLimits(wall=20.0)))
+    hanging = asyncio.ensure_future(jobs.run(sleep_for_ever, limits=ROOMY))
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     assert not hanging.done()
+    await asyncio.to_thread(jobs.close)
     with pytest.raises(JobError):
         await hanging
 
