@@ -17,7 +17,7 @@ FUZZ ?= 30# seconds for each parser
 BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test interop-next check bench scaling soak fuzz docs catalogs clean
+.PHONY: help run test interop-next check tests bench scaling soak fuzz docs catalogs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -25,8 +25,12 @@ help:
 run: $(STAMP)
 	@exec $(VENV)/bin/blocklistd demo
 
-test: check
+# mypy is one process: the tests begin beside it
+test: $(STAMP)
 	@tests/install-peers
+	@$(MAKE) --no-print-directory --jobs=2 check tests
+
+tests: $(STAMP)
 	@# whatever the environment says, a module is compiled once and not at each start; and no test waits for the disk:
 	@# none cuts the power of the machine
 	PYTHONDONTWRITEBYTECODE= $$(command -v eatmydata) $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
