@@ -30,7 +30,7 @@ from blocklistd.times import rfc3339
 LATE_UPKEEP: Final = timedelta(minutes=2 * UPKEEP_MINUTES)
 """The most by which the daemon may be late in removing what is past its retention."""
 
-_ALARMS: Final = {
+KINDS: Final = {
     "halted": ("state", Level.CRITICAL),
     "database": ("state", Level.CRITICAL),
     "high_water": ("state", Level.CRITICAL),
@@ -61,7 +61,7 @@ def _alarms(facts: Facts) -> Iterator[Finding]:
     for (kind, _), text in facts.alarms.items():
         if kind == "configuration" and facts.problems:
             continue  # the check of the configuration has it, as the file is now
-        group, level = _ALARMS.get(kind, ("state", Level.WARNING))
+        group, level = KINDS.get(kind, ("state", Level.WARNING))
         if kind in ("root", "certificate") and " expired" in text:
             level = Level.CRITICAL
         yield Finding(level, text, group)
