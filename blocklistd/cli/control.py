@@ -95,8 +95,10 @@ def _post(
         connection.request("POST", command, json.dumps(arguments), headers)
         return connection.getresponse()
     except PermissionError:
+        connection.close()
         raise
     except (OSError, http.client.HTTPException) as error:
+        connection.close()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"
         raise Unreachable(
             f"the daemon does not answer on {path} ({reason}): check it with `systemctl status blocklistd`"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed, Unreachable
+from blocklistd.language.context import _, known
 
 if TYPE_CHECKING:
     from blocklistd.daemon.doctor.checks import Diagnosis
 
 NOT_RUNNING: Final = 3
-STYLES: Final = {"critical": "bold red", "warning": "yellow", "note": ""}
 
 
 @click.command("doctor")
@@ -30,7 +31,7 @@ def command(session: Session) -> None:
     from blocklistd.times import utc_now
 
     found = diagnose(collect(session.path, lambda: _ask(session), utc_now()))
-    session.answer(found.document(), lambda _: _show(found))
+    session.answer(found.document(), lambda document: _show(found))
     if not found.is_running:
         raise Failed(code=NOT_RUNNING)
     if found.worst:
@@ -49,7 +50,7 @@ def _ask(session: Session) -> Any:
         return "control.socket of the configuration can't be read, so the daemon can't be asked"
     except Unreachable as error:
         remedy = "correct what `journalctl -u blocklistd -e` says, then run `systemctl start blocklistd`"
-        return f"{error}. Until it runs, nothing is served and nothing is pulled: {remedy}"
+        return f"{error}; until it runs, nothing is served and nothing is pulled: {remedy}"
     except Failed as error:  # a daemon of another version
         return str(error)
 
@@ -61,17 +62,13 @@ def _show(found: Diagnosis) -> None:
     group = ""
     for one in found.found:
         if one.group != group:
-            click.echo(("\n" if group else "") + click.style(one.group.upper(), bold=True))
+            click.echo(("\n" if group else "") + click.style(_(one.group).upper(), bold=True))
             group = one.group
-        paragraph(f"{one.level.name.lower()}: {one.text}", indent="  ")
-    counts = {level: sum(one.level == level for one in found.found) for level in reversed(Level)}
+        paragraph(f"{_(one.level.word)}: {known(one.text)}", indent="  ")
     if found.found:
         click.echo()
     for reason in found.skipped:
-        paragraph(f"not checked: {reason}")
-    shown = [
-        f"{count} {level.name.lower()}{'' if count == 1 or level == Level.CRITICAL else 's'}"
-        for level, count in counts.items()
-        if count
-    ]
-    click.echo(", ".join(shown) or "nothing is wrong")
+        paragraph(_("not checked: {reason}", reason=known(reason)))
+    counts = Counter(one.level for one in found.found)
+    shown = [f"{_(level.word)}: {counts[level]}" for level in reversed(Level) if counts[level]]
+    click.echo(", ".join(shown) or _("nothing is wrong"))

@@ -28,7 +28,7 @@ TRANSLATED: Final = {"_", "N_", "text"}
 PLURALS: Final = {"ngettext", "plural"}
 RAISED: Final = {
     *("Failed", "Exit", "Unreachable", "Problem", "ConfigProblem", "InvalidValue", "Reader", "fail", "report"),
-    *("report_nonfatal", "warn", "add_file", "_problem"),
+    *("report_nonfatal", "warn", "add_file", "problem_at", "Finding"),
 }
 """Functions and classes beside `…Error` whose texts are finished messages, or parts of one."""
 NO_MESSAGES: Final = {"ValueError", "AssertionError", "TypeError", "OSError", "ConnectionResetError", "KeyError"}

@@ -118,7 +118,13 @@ def test_a_broken_installation(tmp_path: Path, capsys: pytest.CaptureFixture[str
         says(found, "access", "warning", "sealed can be read by other users", "run `chmod go=")
         says(found, "configuration", "critical", "lists.national.guards.never_block", "names.txt")
         says(found, "pulls", "warning", "source police failed", "run `blocklistd source pull police`")
-        says(found, "held", "note", "list national held", "run `blocklistd candidate list`")
+        says(
+            found,
+            "held",
+            "note",
+            "list national: candidates that wait for a decision",
+            "run `blocklistd candidate list`",
+        )
         says(found, "notify", "warning", "of isp does not acknowledge NOTIFY", ZONE, "allow UDP")
         says(found, "reload", "warning", "sources.hotline.max_age", "`blocklistd reload`")
         says(found, "space", "critical", "state_dir", "1.0 %", "free space there")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from blocklistd.daemon.doctor.facts import Facts
+from blocklistd.language.context import N_
 
 
 class Level(enum.IntEnum):
@@ -20,6 +21,11 @@ class Level(enum.IntEnum):
     NOTE = 0
     WARNING = 1
     CRITICAL = 2
+
+    @property
+    def word(self) -> str:
+        """The level for people and for `--json`, in English."""
+        return {Level.NOTE: N_("note"), Level.WARNING: N_("warning"), Level.CRITICAL: N_("critical")}[self]
 
 
 class Finding(NamedTuple):
@@ -43,7 +49,7 @@ class Check:
 
 
 GROUPS: Final = (
-    *("daemon", "configuration", "clock", "disk", "keys and certificates", "sources", "guards", "lists"),
-    *("subscribers", "state"),
+    *(N_("daemon"), N_("configuration"), N_("clock"), N_("disk"), N_("keys and certificates"), N_("sources")),
+    *(N_("guards"), N_("lists"), N_("subscribers"), N_("state")),
 )
 """The groups, in the order in which equally bad ones are shown."""

@@ -43,7 +43,7 @@ class Diagnosis:
             "state": {Level.NOTE: "fine", Level.WARNING: "warning", Level.CRITICAL: "critical"}[self.worst],
             "running": self.is_running,
             "findings": [
-                {"level": one.level.name.lower(), "group": one.group, "check": one.check, "text": one.text}
+                {"level": one.level.word, "group": one.group, "check": one.check, "text": one.text}
                 for one in self.found
             ],
             "skipped": list(self.skipped),

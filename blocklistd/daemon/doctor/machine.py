@@ -23,8 +23,10 @@ def _is_reachable(facts: Facts) -> Iterator[Finding]:
 def _version(facts: Facts) -> Iterator[Finding]:
     assert facts.daemon is not None
     if (running := facts.daemon["version"]) != facts.version:
-        text = f"the daemon runs version {running}, but {facts.version} is installed"
-        yield Finding(Level.WARNING, f"{text}: run `systemctl restart blocklistd`")
+        yield Finding(
+            Level.WARNING,
+            f"the daemon runs version {running}, but {facts.version} is installed: run `systemctl restart blocklistd`",
+        )
 
 
 def _readiness(facts: Facts) -> Iterator[Finding]:
@@ -39,9 +41,11 @@ def _deliveries(facts: Facts) -> Iterator[Finding]:
     for one in facts.daemon["undelivered"]:
         if one["tries"]:
             name = f"{one['alarm']} {one['subject']}".strip()
-            text = f"the alarm {name} did not reach people by the {one['way']} ({one['tries']} tries"
-            why = f"; {one['reason']})" if one["reason"] else ")"
-            yield Finding(Level.WARNING, f"{text}{why}: correct `alarms.{one['way']}`, run `blocklistd alarms test`")
+            yield Finding(
+                Level.WARNING,
+                f"the alarm {name} did not reach people by the {one['way']} ({one['tries']} tries; "
+                f"{one['reason'] or 'without a reason'}): correct `alarms.{one['way']}`, run `blocklistd alarms test`",
+            )
 
 
 def _unit(facts: Facts) -> Iterator[Finding]:
@@ -49,17 +53,28 @@ def _unit(facts: Facts) -> Iterator[Finding]:
     if unit is None:
         return
     if unit.get("ActiveState") == "failed":
-        remedy = "read `journalctl -u blocklistd -e`, correct what it says, then run `systemctl restart blocklistd`"
-        yield Finding(Level.CRITICAL, f"the unit has failed ({unit.get('Result', 'unknown')}): {remedy}")
+        yield Finding(
+            Level.CRITICAL,
+            f"the unit has failed ({unit.get('Result', 'unknown')}): "
+            "read `journalctl -u blocklistd -e`, correct what it says, then run `systemctl restart blocklistd`",
+        )
     if unit.get("UnitFileState") == "disabled":
-        remedy = "run `systemctl enable blocklistd`"
-        yield Finding(Level.WARNING, f"the unit is disabled, so that a boot does not start the daemon: {remedy}")
+        yield Finding(
+            Level.WARNING,
+            "the unit is disabled, so that a boot does not start the daemon: run `systemctl enable blocklistd`",
+        )
     if unit.get("NeedDaemonReload") == "yes":
-        remedy = "run `systemctl daemon-reload`, then `systemctl restart blocklistd`"
-        yield Finding(Level.WARNING, f"the file of the unit has changed since systemd read it: {remedy}")
+        yield Finding(
+            Level.WARNING,
+            "the file of the unit has changed since systemd read it: "
+            "run `systemctl daemon-reload`, then `systemctl restart blocklistd`",
+        )
     if unit.get("NRestarts", "0") != "0":
-        text = f"systemd has started the daemon again {unit['NRestarts']} times after it failed"
-        yield Finding(Level.WARNING, f"{text}: look for the reason in `journalctl -u blocklistd -p warning`")
+        yield Finding(
+            Level.WARNING,
+            f"systemd has started the daemon again {unit['NRestarts']} times after it failed"
+            ": look for the reason in `journalctl -u blocklistd -p warning`",
+        )
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------
@@ -67,8 +82,7 @@ def _configuration(facts: Facts) -> Iterator[Finding]:
     expiring = {subject for kind, subject in facts.alarms if kind == "certificate"}
     for problem in facts.problems:
         if problem.key not in expiring:
-            text = f"{problem}; then run `blocklistd check-config` and `blocklistd reload`"
-            yield Finding(Level.CRITICAL, text)
+            yield Finding(Level.CRITICAL, f"{problem}; then run `blocklistd check-config` and `blocklistd reload`")
     for warning in facts.warnings:
         if warning.key not in expiring:
             yield Finding(Level.WARNING, str(warning))
@@ -77,24 +91,33 @@ def _configuration(facts: Facts) -> Iterator[Finding]:
 def _unread(facts: Facts) -> Iterator[Finding]:
     assert facts.daemon is not None
     if keys := facts.daemon["unread"]:
-        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-        text = f"the daemon has not read the changes of the configuration yet ({shown})"
-        yield Finding(Level.WARNING, f"{text}: run `blocklistd check-config`, then `blocklistd reload`")
+        shown = ", ".join(keys[:5]) + (", …" if len(keys) > 5 else "")
+        yield Finding(
+            Level.WARNING,
+            f"the daemon has not read the changes of the configuration yet ({shown})"
+            ": run `blocklistd check-config`, then `blocklistd reload`",
+        )
 
 
 # -- clock -------------------------------------------------------------------------------------------------------------
 def _synchronised(facts: Facts) -> Iterator[Finding]:
     if facts.host is not None and facts.host.synchronised is False:
-        text = "the clock of this machine is not synchronised: run chrony or systemd-timesyncd (`timedatectl` shows it)"
-        yield Finding(Level.WARNING, f"{text}; in a container, on the host")
+        yield Finding(
+            Level.WARNING,
+            "the clock of this machine is not synchronised: run chrony or systemd-timesyncd (`timedatectl` shows it)"
+            "; in a container, on the host",
+        )
 
 
 def _signed_ahead(facts: Facts) -> Iterator[Finding]:
     for name, source in facts.sources.items():
         signed = datetime.fromisoformat(source["signed"]) if source["signed"] else facts.now
         if signed - facts.now > TOLERANCE:
-            text = f"source {name} signed its list at {rfc3339(signed)}, but here it is {rfc3339(facts.now)}"
-            yield Finding(Level.WARNING, f"{text}: one of the two clocks is wrong: compare them")
+            yield Finding(
+                Level.WARNING,
+                f"source {name} signed its list at {rfc3339(signed)}, but here it is {rfc3339(facts.now)}"
+                ": one of the two clocks is wrong: compare them",
+            )
 
 
 # -- disk --------------------------------------------------------------------------------------------------------------
@@ -102,9 +125,10 @@ def _space(facts: Facts) -> Iterator[Finding]:
     assert facts.host is not None
     for disk in facts.host.disks:
         if level := _short(disk.free, disk.total):
-            text = f"{_name(disk)}: {_share(disk.free, disk.total)} of {_size(disk.total)} is free"
             yield Finding(
-                level, f"{text}: free space there, or lower `evidence` of the sources and `retention` of lists"
+                level,
+                f"{_name(disk)}: {_share(disk.free, disk.total)} of {_size(disk.total)} is free"
+                ": free space there, or lower `evidence` of the sources and `retention` of lists",
             )
 
 
@@ -112,8 +136,11 @@ def _inodes(facts: Facts) -> Iterator[Finding]:
     assert facts.host is not None
     for disk in facts.host.disks:
         if level := _short(disk.free_inodes, disk.inodes):
-            text = f"{_name(disk)}: {_share(disk.free_inodes, disk.inodes)} of its inodes are free"
-            yield Finding(level, f"{text}: remove small files there (`df -i` shows the use), or use a larger disk")
+            yield Finding(
+                level,
+                f"{_name(disk)}: {_share(disk.free_inodes, disk.inodes)} of its inodes are free"
+                ": remove small files there (`df -i` shows the use), or use a larger disk",
+            )
 
 
 def _short(free: int, total: int) -> Level | None:
@@ -144,8 +171,11 @@ def _evidence_space(facts: Facts) -> Iterator[Finding]:
         for name, found in facts.config.sources.items()
     )
     if disk is not None and growth > disk.free:
-        text = f"evidence may grow by {_size(growth)}, but {_size(disk.free)} is free on the disk of state_dir"
-        yield Finding(Level.NOTE, f"{text}: lower `evidence.max_bytes` of the sources, or use a larger disk")
+        yield Finding(
+            Level.NOTE,
+            f"evidence may grow by {_size(growth)}, but {_size(disk.free)} is free on the disk of state_dir"
+            ": lower `evidence.max_bytes` of the sources, or use a larger disk",
+        )
 
 
 # -- keys and certificates ---------------------------------------------------------------------------------------------
@@ -153,19 +183,26 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
     assert facts.host is not None
     for one in facts.host.certificates:
         if not one.names:
-            text = f"{one.key}: {one.path} has no subject alternative name, by which clients verify it"
             yield Finding(
-                Level.CRITICAL, f"{text}: order one with the name of this server, then run `blocklistd reload`"
+                Level.CRITICAL,
+                f"{one.key}: {one.path} has no subject alternative name, by which clients verify it"
+                ": order one with the name of this server, then run `blocklistd reload`",
             )
         if not one.ordered:
-            text = f"{one.key}: in {one.path} a certificate is not signed by the one that follows it"
-            remedy = "write the server's first, then each authority's in the order of signing, without the root"
-            yield Finding(Level.WARNING, f"{text}, and some clients refuse the chain: {remedy}")
+            yield Finding(
+                Level.WARNING,
+                f"{one.key}: in {one.path} a certificate is not signed by the one that follows it"
+                ", and some clients refuse the chain: "
+                "write the server's first, then each authority's in the order of signing, without the root",
+            )
         url = facts.config.feed.public_url if facts.config is not None and one.key == "feed.tls.cert" else None
         host = urlsplit(url or "").hostname
         if host and one.names and not any(_is_for(name, host) for name in one.names):
-            text = f"feed.tls.cert: {one.path} is for {', '.join(one.names)}, but feed.public_url names {host}"
-            yield Finding(Level.WARNING, f"{text}: subscribers refuse it: order one for {host}, or correct public_url")
+            yield Finding(
+                Level.WARNING,
+                f"feed.tls.cert: {one.path} is for {', '.join(one.names)}, but feed.public_url names {host}"
+                f": subscribers refuse it: order one for {host}, or correct public_url",
+            )
 
 
 def _is_for(name: str, host: str) -> bool:
@@ -183,11 +220,11 @@ def _access(facts: Facts) -> Iterator[Finding]:
     assert facts.host is not None
     found = facts.host.inaccessible
     if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        remedy = (
-            "run `chown -R` with the daemon's user on the state_dir, and restore the modes (folders 0700, files 0600)"
+        yield Finding(
+            Level.CRITICAL,
+            f"{found[0]}, which the daemon can't use (files like this: {len(found)}): "
+            "run `chown -R` with the daemon's user on the state_dir, and restore the modes (folders 0700, files 0600)",
         )
-        yield Finding(Level.CRITICAL, f"{found[0]}{more}, which the daemon can't use: {remedy}")
     for path in facts.host.open_to_others:
         yield Finding(Level.WARNING, f"{path} can be read by other users of this machine: run `chmod go= {path}`")
 

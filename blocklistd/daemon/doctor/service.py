@@ -71,8 +71,11 @@ def _alarms(facts: Facts) -> Iterator[Finding]:
 def _failed_pulls(facts: Facts) -> Iterator[Finding]:
     for name, source in facts.sources.items():
         if source["outcome"] == "failed":
-            text = f"the last pull of source {name} failed: {source['reason']}"
-            yield Finding(Level.WARNING, f"{text}: run `blocklistd source pull {name}` once that is corrected")
+            yield Finding(
+                Level.WARNING,
+                f"the last pull of source {name} failed: {source['reason']}"
+                f": run `blocklistd source pull {name}` once that is corrected",
+            )
         elif source["outcome"] is None:
             yield Finding(Level.NOTE, f"source {name} was never pulled: run `blocklistd source pull {name}`")
 
@@ -80,11 +83,16 @@ def _failed_pulls(facts: Facts) -> Iterator[Finding]:
 def _origins(facts: Facts) -> Iterator[Finding]:
     for name, source in facts.sources.items():
         if source["verify"] == "none":
-            text = f"nothing proves the origin of source {name} (`verify: none`)"
-            yield Finding(Level.NOTE, f"{text}: ask the hotline for a signature")
+            yield Finding(
+                Level.NOTE,
+                f"nothing proves the origin of source {name} (`verify: none`): ask the hotline for a signature",
+            )
         if source["quarantine"]:
-            text = f"source {name} is in quarantine, and in no list"
-            yield Finding(Level.NOTE, f"{text}: run `blocklistd source test {name}`, then remove `quarantine`")
+            yield Finding(
+                Level.NOTE,
+                f"source {name} is in quarantine, and in no list"
+                f": run `blocklistd source test {name}`, then remove `quarantine`",
+            )
 
 
 # -- guards ------------------------------------------------------------------------------------------------------------
@@ -92,16 +100,22 @@ def _unguarded(facts: Facts) -> Iterator[Finding]:
     assert facts.config is not None
     for name, found in facts.config.lists.items():
         if not found.guards.never_block:
-            text = f"list {name} has no `never_block`: a hotline's mistake could block names that must always work"
-            yield Finding(Level.NOTE, f"{text}: name a file of them in `guards`")
+            yield Finding(
+                Level.NOTE,
+                f"list {name} has no `never_block`: a hotline's mistake could block names that must always work"
+                ": name a file of them in `guards`",
+            )
 
 
 def _old_guard_files(facts: Facts) -> Iterator[Finding]:
     assert facts.host is not None
     for file in facts.host.guard_files:
         if facts.now - file.changed > timedelta(days=OLD_GUARD_FILE_DAYS):
-            text = f"{file.path} ({file.guard} of list {file.list}) has not changed since {file.changed:%Y-%m-%d}"
-            yield Finding(Level.NOTE, f"{text}: see whether its names are still right, then `touch` it")
+            yield Finding(
+                Level.NOTE,
+                f"{file.path} ({file.guard} of list {file.list}) has not changed since {file.changed:%Y-%m-%d}"
+                ": see whether its names are still right, then `touch` it",
+            )
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -110,8 +124,9 @@ def _held(facts: Facts) -> Iterator[Finding]:
     if facts.daemon is not None:
         held = Counter(one["list"] for one in facts.daemon["status"]["candidates"])
     for name, count in held.items():
-        changes = "1 change" if count == 1 else f"{count} changes"
-        yield Finding(Level.NOTE, f"{changes} of list {name} held for a decision: run `blocklistd candidate list`")
+        yield Finding(
+            Level.NOTE, f"list {name}: candidates that wait for a decision: {count}: run `blocklistd candidate list`"
+        )
 
 
 # -- subscribers -------------------------------------------------------------------------------------------------------
@@ -119,12 +134,13 @@ def _notify(facts: Facts) -> Iterator[Finding]:
     assert facts.daemon is not None
     for one in facts.daemon["notify"]:
         if one["unanswered"] >= NOTIFY_UNANSWERED:
-            text = f"{one['address']} of {one['subscriber']} does not acknowledge NOTIFY of zone {one['zone']}"
-            remedy = "ask the provider to allow UDP from this server to that port, and NOTIFY in the name server"
             removal = f"`blocklistd subscriber set {one['subscriber']} --remove-notify {one['address']}`"
             yield Finding(
                 Level.WARNING,
-                f"{text} ({one['unanswered']} requests): {remedy}; if it is no longer used, run {removal}",
+                f"{one['address']} of {one['subscriber']} does not acknowledge NOTIFY of zone {one['zone']}"
+                f" ({one['unanswered']} requests): "
+                "ask the provider to allow UDP from this server to that port, and NOTIFY in the name server"
+                f"; if it is no longer used, run {removal}",
             )
 
 
@@ -140,11 +156,10 @@ def _behind(facts: Facts) -> Iterator[Finding]:
             for one in found["secondaries"]:
                 if one["lag"] is not None and one["lag"] > allowed.total_seconds():
                     since = format_duration(timedelta(minutes=one["lag"] // 60))
-                    text = (
-                        f"secondary {one['address']} of {name} has lacked the newest serial of zone {zone} for {since}"
-                    )
                     yield Finding(
-                        Level.WARNING, f"{text}: ask the provider whether transfers over TCP succeed (its log says it)"
+                        Level.WARNING,
+                        f"secondary {one['address']} of {name} has lacked the newest serial of zone {zone} for {since}"
+                        ": ask the provider whether transfers over TCP succeed (its log says it)",
                     )
 
 
@@ -153,20 +168,27 @@ def _schema(facts: Facts) -> Iterator[Finding]:
     assert facts.stored is not None
     found = facts.stored.revision
     if found is not None and found > NEWEST_MIGRATION:
-        text = f"the schema of the database is {found}, this program knows up to {NEWEST_MIGRATION}"
-        yield Finding(Level.CRITICAL, f"{text}: install the newer blocklistd again, which wrote it")
-    elif found != NEWEST_MIGRATION:
-        text = (
-            f"the schema of the database is {found or 'missing'}, and the next start upgrades it to {NEWEST_MIGRATION}"
+        yield Finding(
+            Level.CRITICAL,
+            f"the schema of the database is {found}, this program knows up to {NEWEST_MIGRATION}"
+            ": install the newer blocklistd again, which wrote it",
         )
-        yield Finding(Level.NOTE, f"{text}: make a backup of the state_dir before")
+    elif found != NEWEST_MIGRATION:
+        yield Finding(
+            Level.NOTE,
+            f"the schema of the database is {found or 'missing'}, and the next start upgrades it to {NEWEST_MIGRATION}"
+            ": make a backup of the state_dir before",
+        )
 
 
 def _audit(facts: Facts) -> Iterator[Finding]:
     assert facts.stored is not None
     if facts.stored.audit is not None:
-        text = f"the audit is not complete: {facts.stored.audit}"
-        yield Finding(Level.CRITICAL, f"{text}: run `blocklistd audit verify`, and look for who changed the state_dir")
+        yield Finding(
+            Level.CRITICAL,
+            f"the audit is not complete: {facts.stored.audit}"
+            ": run `blocklistd audit verify`, and look for who changed the state_dir",
+        )
 
 
 def _retention(facts: Facts) -> Iterator[Finding]:
@@ -175,13 +197,19 @@ def _retention(facts: Facts) -> Iterator[Finding]:
     assert facts.config is not None
     oldest = facts.stored.oldest_receipt
     if oldest is not None and facts.now - oldest > timedelta(days=RECEIPT_DAYS) + LATE_UPKEEP:
-        text = f"receipts since {rfc3339(oldest)} are kept, longer than {RECEIPT_DAYS} days"
-        yield Finding(Level.WARNING, f"{text}: look for `housekeeping` in the log, then restart the daemon")
+        yield Finding(
+            Level.WARNING,
+            f"receipts since {rfc3339(oldest)} are kept, longer than {RECEIPT_DAYS} days"
+            ": look for `housekeeping` in the log, then restart the daemon",
+        )
     for name, usage in facts.stored.evidence.items():
         keep = facts.config.sources[name].evidence.keep
         if usage.oldest is not None and facts.now - usage.oldest > keep + LATE_UPKEEP:
-            text = f"evidence of source {name} since {rfc3339(usage.oldest)} is kept, longer than evidence.keep"
-            yield Finding(Level.WARNING, f"{text}: look for `housekeeping` in the log, then restart the daemon")
+            yield Finding(
+                Level.WARNING,
+                f"evidence of source {name} since {rfc3339(usage.oldest)} is kept, longer than evidence.keep"
+                ": look for `housekeeping` in the log, then restart the daemon",
+            )
 
 
 def _short_evidence(facts: Facts) -> Iterator[Finding]:
@@ -191,8 +219,11 @@ def _short_evidence(facts: Facts) -> Iterator[Finding]:
         bound = facts.config.sources[name].evidence
         is_full = usage.bytes * EVIDENCE_FULL_PARTS > bound.max_bytes * (EVIDENCE_FULL_PARTS - 1)
         if is_full and (usage.oldest is None or facts.now - usage.oldest < bound.keep):
-            text = f"evidence of source {name} fills its evidence.max_bytes, so that bodies go before evidence.keep"
-            yield Finding(Level.WARNING, f"{text} ({format_duration(bound.keep)}): raise `max_bytes`, or lower `keep`")
+            yield Finding(
+                Level.WARNING,
+                f"evidence of source {name} fills its evidence.max_bytes, so that bodies go before evidence.keep"
+                f" ({format_duration(bound.keep)}): raise `max_bytes`, or lower `keep`",
+            )
 
 
 CHECKS: Final = (
