@@ -142,7 +142,7 @@ CASES: list[tuple[str, Level, Callable[[Scene], Facts], str]] = [
     ("certificates", CRITICAL, lambda s: s.machine(certificates=(certificate(names=()),)), "no subject alternative"),
     ("certificates", WARNING, lambda s: s.machine(certificates=(certificate(ordered=False),)), "in the order of sign"),
     ("certificates", WARNING, lambda s: with_url(s, "https://x.example", "*.y.example"), "subscribers refuse it: ord"),
-    ("access", CRITICAL, lambda s: s.machine(inaccessible=("/srv/a belongs to root", "b")), "like this: 2): run `chown"),
+    ("access", CRITICAL, lambda s: s.machine(inaccessible=("/srv/a belongs to root", "b")), "like this: 2): run"),
     ("access", WARNING, lambda s: s.machine(open_to_others=(Path("/srv/a"),)), "run `chmod go= /srv/a`"),
     ("pulls", WARNING, lambda s: s.source(outcome="failed", reason="status 404"), "status 404: run `blocklistd source"),
     ("pulls", NOTE, lambda s: s.source(outcome=None), "never pulled"),
