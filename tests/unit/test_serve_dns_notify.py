@@ -58,6 +58,20 @@ def test_an_answer_with_an_error_acknowledges_too(notifier: Notifier, zone: byte
     assert notifier.receive(answer(sent_id(notifier), zone, rcode), TARGET.address)
 
 
+def test_requests_without_an_answer_are_counted_until_one_is_acknowledged(notifier: Notifier) -> None:
+    for now in (0.0, 5.0, 15.0):
+        assert notifier.due(now, 1000)
+    notifier.change(TARGET, 8, b"", 16.0)
+    ((_, wire),) = notifier.due(16.0, 1000)
+    assert notifier.unanswered == {TARGET: 4}, "a new serial does not make the target reachable"
+    assert notifier.receive(answer(struct.unpack_from("!H", wire)[0]), TARGET.address)
+    assert notifier.unanswered == {}
+    notifier.change(TARGET, 9, b"", 20.0)
+    assert notifier.due(20.0, 1000)
+    notifier.forget(set())
+    assert notifier.unanswered == {}, "the target is not notified any more"
+
+
 async def test_requests_of_a_zone_that_is_gone_end_at_once() -> None:
     """Of a zone that is no longer configured, of a shard when there are fewer, and of a catalog without its name."""
     zones, catalog, sent = Zones(), wire_name("catalog.example"), list[bytes]()

@@ -253,3 +253,33 @@ async def test_too_many_bytes_end_the_connection(serve: Serve, connect: Connect,
     reader, writer = await connect(await serve(handler))
     writer.write(sent)
     assert (await end(reader))[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 431")
+
+
+async def accepted(serve: Serve, connect: Connect) -> tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that was accepted, and has sent nothing."""
+    listener = await serve(hello)
+    reader, writer = await connect(listener)
+    for _ in range(100_000):
+        if listener.connections:
+            break
+        await asyncio.sleep(0)
+    assert listener.connections == 1
+    return listener, reader, writer
+
+
+async def test_an_accepted_connection_is_answered_while_the_listener_stops(serve: Serve, connect: Connect) -> None:
+    listener, reader, writer = await accepted(serve, connect)
+    stopping = asyncio.ensure_future(listener.stop())
+    await asyncio.sleep(0)
+    writer.write(REQUEST)
+    assert (await end(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+    await stopping
+
+
+async def test_a_connection_that_sends_nothing_delays_the_stop_for_a_moment_only(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocklistd.serve.accept.DRAIN", 0.01)
+    listener, reader, _ = await accepted(serve, connect)
+    await listener.stop()
+    assert await end(reader) == b""
