@@ -94,6 +94,9 @@ MAX_ALARM_TEXT: Final = 4 * KIB  # characters of an alarm's text as it is sent
 
 # -- store ---------------------------------------------------------------------------------------------------------
 SQLITE_BUSY: Final = 60.0  # seconds that a writer of the database waits for another one
+POSTGRESQL_CONNECT: Final = 4.0  # seconds to connect to the server
+POSTGRESQL_WAIT: Final = 60.0  # seconds that a writer of the database waits for another one
+POSTGRESQL_IDLE: Final = 4.0  # seconds after which the server ends a transaction that sends nothing
 RESERVE: Final = 1 * MIB  # bytes of the reserve, which is freed at a start on a full disk
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots of a list that stay downloadable
 MIN_KEPT_VERSIONS: Final = 100  # newest versions of a list from which diffs can start, whatever their age

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,8 +27,8 @@ from blocklistd.store.database import Database
 from blocklistd.store.files import Disk
 from blocklistd.store.lists import ListState, ensure_list, list_state
 from blocklistd.store.render import diff_path, write_diff
-from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
+from tests.databases import migrated_store
 
 LIST = ListId("national")
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -70,17 +68,6 @@ ANYTHING: Any = {
 """Guards that hold nothing."""
 
 
-@functools.cache
-def _migrated() -> bytes:
-    """The file of an empty database; a copy of it costs less than the migrations that made it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "database"
-        database = Database(path)
-        database.migrate()
-        database.close()
-        return path.read_bytes()
-
-
 class Versions:
     """Opens the state_dir as a newly started daemon does: migrated, in an epoch of its own."""
 
@@ -88,13 +75,11 @@ class Versions:
         self.plan = plan(*(sources or ("hotline",)))
         state_dir.mkdir(parents=True, exist_ok=True)
         self._offered: dict[str, tuple[bytes, Sha256, Canonical]] = {}
-        path = Store(state_dir).database
-        if not path.exists():
-            path.write_bytes(_migrated())
-        self.database = Database(path)
+        found = migrated_store(state_dir)
+        self.database = Database(found.backend)
         self.database.migrate()
         self.database.take_over()
-        self.store = Store(state_dir, self.database.epoch, disk or Disk())
+        self.store = replace(found, epoch=self.database.epoch, disk=disk or Disk())
         self.store.sealed.prepare()
         self.verified = Verified(self.store.sealed)
         with self.database.write() as connection:

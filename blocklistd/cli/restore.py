@@ -40,6 +40,11 @@ def command(session: Session, file: Path, above: int | None) -> None:
     from blocklistd.times import rfc3339, utc_now
 
     config = check(session.path).config
+    if config.database is not None:
+        raise Failed(
+            "the configuration has `database: postgresql://…`: restore the database with pg_restore and the state_dir "
+            "from its copy, then run `blocklistd start-above N`; nothing was changed"
+        )
     store = Store.found(config.state_dir)
     uid = daemon_user(config.state_dir)
     if uid is None:

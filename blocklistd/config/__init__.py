@@ -2,7 +2,7 @@
 
 The dataclasses are the schema: a field is a key, with its reader and its default. The class of a section is named
 `…Settings`. Sections that other packages use as plain values keep the name of the value: ConnectionBounds,
-SourceOptions, Bearer, Basic, ClientCert. `not_built(…)` marks a key whose feature does not exist yet.
+SourceOptions, Bearer, Basic, ClientCert.
 
 Order of calls: `check(path)` reads the file and reports every problem; `CheckedConfig.require()` returns the Config;
 `load(path)` does both. Nothing else makes a Config from a file. A Config never changes; a reload reads a new one.
@@ -22,14 +22,13 @@ from blocklistd.config import alarms, checks, files, names, public_folder, test_
 from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
 from blocklistd.config.guards import GuardSettings, exceptions_file
-from blocklistd.config.net import Address, Network
+from blocklistd.config.net import Address, Network, postgresql_url
 from blocklistd.config.public_folder import PublicDirSettings
 from blocklistd.config.reader import (
     choice,
     config_section,
     derived,
     mapping,
-    not_built,
     one_of,
     optional,
     section,
@@ -229,7 +228,7 @@ class Config:
 
     path: Path = derived(lambda node: node.document.file.absolute())
     state_dir: Path = setting(values.path, default=Path("/var/lib/blocklistd"))
-    database: str = setting(not_built("sqlite", "sqlite"), default="sqlite")
+    database: str | None = setting(postgresql_url, default=None)
     language: str = setting(values.language, default="en")
     high_water: Path | None = setting(optional(values.path), default=None)
     control: ControlSettings = setting(section(ControlSettings, checks.control), default_factory=ControlSettings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,9 @@ from blocklistd.sources.transports import TRANSPORTS, web
 from blocklistd.sources.transports.file import NOT_BODIES
 from blocklistd.sources.transports.transport import scheme_of
 from blocklistd.sources.transports.web import is_loopback
+
+SQLITE: Final = "sqlite"
+_SECRETS: Final = ("password", "sslpassword")  # parameters of a URL for libpq
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +121,26 @@ SOURCE_URL: Final = f"a URL with {alternatives(f'{scheme}:' for scheme in TRANSP
 url: Final = Reader(SOURCE_URL, _of_text(source_url))
 pattern: Final = Reader("a pattern for the names of whole files, like '*.csv' (in quotes)", _pattern)
 public_url: Final = Reader("an https: URL without a query", _public)
+
+
+def _postgresql_url(node: ConfigNode) -> str | None:
+    text = node.text()
+    if text == SQLITE:
+        return None
+    try:
+        url = urllib.parse.urlsplit(text)
+        parameters = urllib.parse.parse_qs(url.query, strict_parsing=bool(url.query))
+        has_password = url.password is not None or any(name in parameters for name in _SECRETS)
+    except ValueError:
+        raise InvalidValue from None
+    if url.scheme != "postgresql" or not text.startswith("postgresql://") or url.fragment:
+        raise InvalidValue
+    if has_password:
+        raise InvalidValue("a URL without a password: libpq finds it in the file that PGPASSFILE names")
+    if len(url.path) < 2:
+        raise InvalidValue("a URL that ends with the name of the database: postgresql://USER@HOST/NAME")
+    return text
+
+
+postgresql_url = Reader(f"`{SQLITE}` or postgresql://USER@HOST/NAME", _postgresql_url)
+"""Reads the URL of a PostgreSQL database as libpq takes it, without a password; `sqlite` is read as None."""

@@ -257,31 +257,6 @@ def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:
     return Reader(expected, convert)
 
 
-def not_built(off: str | list[str] | dict[str, str] | None, value: T) -> Reader[T]:
-    """Reads a key whose feature does not exist yet: only `off` is valid, and is read as `value`.
-
-    `off` is a text, an empty list or an empty mapping; None if only a missing key is valid.
-    """
-    expected = f"no such key: {NOT_BUILT}" if off is None else f"`{off}`: {NOT_BUILT}"
-
-    def convert(node: ConfigNode) -> T:
-        if isinstance(off, str):
-            is_off = node.text() == off
-        else:
-            kind = "sequence" if isinstance(off, list) else "mapping"
-            is_off = (
-                off is not None
-                and node.yaml_node is not None
-                and node.yaml_node.id == kind
-                and not node.yaml_node.value
-            )
-        if not is_off:
-            raise InvalidValue
-        return value
-
-    return Reader(expected, convert, null_is_absent=not isinstance(off, str))
-
-
 def alternatives(names: Iterable[str]) -> str:
     """The names in backquotes, as a phrase: `a`, `b` or `c`."""
     *most, last = (f"`{name}`" for name in names)

@@ -74,7 +74,7 @@ class Application:
         async with AsyncExitStack() as stack:
             require_owner(config.state_dir)
             require_state(config)
-            found = Store.found(config.state_dir)
+            found = Store.found(config.state_dir, config.database)
             # before the ports: the error of a second daemon then names the lock, not a port
             stack.enter_context(found.locked())
             check_writable(found)
@@ -133,8 +133,8 @@ class Application:
         The second value is the reason to halt: why the state may not be the newest (high_water.suspected_loss). None if
         it is the newest.
         """
-        store = await asyncio.to_thread(open_store, self._config.state_dir)
-        database = Database(store.database, store.epoch, metrics, read_only=store.read_only)
+        store = await asyncio.to_thread(open_store, self._config.state_dir, self._config.database)
+        database = Database(store.backend, store.epoch, metrics, read_only=store.read_only)
         stack.callback(database.close)
         await asyncio.to_thread(database.keep_head)  # a killed job may have written an audit line without it
         jobs = Jobs(metrics)

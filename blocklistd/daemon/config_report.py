@@ -12,7 +12,7 @@ def problems_of(checked: CheckedConfig) -> list[ConfigProblem]:
     subscribers can't take."""
     config = checked.config
     found = [*checked.problems, *guard_names.problems_of(config, checked.lines), *state_checks.problems_of(checked)]
-    found += zonemd.problems_of(checked, zonemd.stored_subscribers(config.state_dir))
+    found += zonemd.problems_of(checked, zonemd.stored_subscribers(config.state_dir, config.database))
     return sorted(found, key=lambda problem: problem.line)
 
 

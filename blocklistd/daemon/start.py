@@ -23,6 +23,7 @@ from blocklistd.ops.systemd import passed_sockets
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
+from blocklistd.store.state_id import state_id
 from blocklistd.store.store import Store
 
 RESTART_KEYS: Final = (
@@ -137,29 +138,29 @@ def _bound(
     return sockets
 
 
-def open_store(state_dir: Path) -> Store:
+def open_store(state_dir: Path, url: str | None = None) -> Store:
     """Removes unfinished files of an earlier daemon, migrates the database and begins a new epoch (each start has its
     number); does none of these on a read-only file system.
 
     Raises StoreError. If the database is damaged and sealed files exist, the returned store has the epoch 0; without
     sealed files DatabaseDamagedError is raised.
     """
-    store = Store.found(state_dir)
+    store = Store.found(state_dir, url)
     if not store.read_only:
         with store_errors(state_dir):
             store.sealed.prepare()
             upkeep.clear_work(store)
-    database = Database(store.database, read_only=store.read_only)
+    database = Database(store.backend, read_only=store.read_only)
     has_files = any(store.sealed.root.glob("??/[!.]*"))
     try:
         database.migrate(beside_files=has_files)
-        database.take_over()
+        database.take_over(state_id(store.state_dir) if url is not None else None)
     except DatabaseDamagedError:
         if not has_files:
             raise  # nothing was ever published from this state_dir
     finally:
         database.close()
-    return Store(state_dir, database.epoch, read_only=store.read_only)
+    return Store(state_dir, database.epoch, read_only=store.read_only, url=url)
 
 
 def changes_for_a_restart(old: Config, new: Config) -> list[str]:

@@ -54,13 +54,15 @@ async def without_records(checked: CheckedConfig, database: Database, alarms: Al
     )
 
 
-def stored_subscribers(state_dir: Path) -> list[Subscriber]:
-    """The subscribers in a state_dir, beside a running daemon. Empty if there is no database, or none that this user
-    and this version can read."""
-    store = Store.found(state_dir)
+def stored_subscribers(state_dir: Path, url: str | None) -> list[Subscriber]:
+    """The subscribers in the database of a state_dir, or at `url`. Runs beside a daemon.
+
+    Empty if there is no database, or none that this user and this version can read.
+    """
+    store = Store.found(state_dir, url)
     with contextlib.suppress(BlocklistError, OSError):
-        if store.database.exists():
-            database = Database(store.database, read_only=True)
+        if url is not None or store.database.exists():
+            database = Database(store.backend, read_only=True)
             with contextlib.closing(database), database.read() as connection:
                 return list(subscribers.load(connection).values())
     return []

@@ -65,7 +65,7 @@ def rehearse() -> None:
     with tempfile.TemporaryDirectory(prefix="blocklistd-") as folder:
         store = Store(Path(folder), disk=_WithoutSync())
         store.sealed.prepare()
-        database = Database(store.database)
+        database = Database(store.backend)
         try:
             metadata.create_all(database.engine)
             with database.write() as connection:

@@ -1,7 +1,8 @@
 """Opens, migrates, reads and writes the database, and refuses writes of an earlier daemon's jobs.
 
-SQLite in WAL mode with synchronous=FULL: a committed transaction survives a power cut. Order of calls in a daemon:
-`migrate`, `take_over`, then `read` and `write`. Jobs write from processes of their own and only read or write.
+The database is in a file (SQLite) or on a server (PostgreSQL): see `backends/`. A committed transaction survives a
+power cut. Order of calls in a daemon: `migrate`, `take_over`, then `read` and `write`. Jobs write from processes of
+their own and only read or write.
 
 The *epoch* is a number in the table `meta`. `take_over` raises it by one, and each job gets the epoch of its daemon.
 `write` compares the two and raises FencedError if they differ, so a job of a killed daemon can't commit anything.
@@ -18,20 +19,17 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.exc import DatabaseError, DBAPIError
-from sqlalchemy.util import LRUCache
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
-from blocklistd.errors import DatabaseDamagedError, FencedError, StoreError
+from blocklistd.errors import FencedError, StoreError
 from blocklistd.events import Event
-from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
 from blocklistd.store.audit import AUDITED, HeadFile
+from blocklistd.store.backends import Backend, Sqlite
+from blocklistd.store.backends.backend import upsert
 from blocklistd.store.numbers import set_state_lost
 from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
@@ -39,50 +37,33 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
+EPOCH: Final = "epoch"  # keys in `meta`
+STATE: Final = "state"
 NEWEST_MIGRATION: Final = "0013"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
-STATEMENTS: Final = 500  # compiled ones that are kept
-
-
-class _Dialect(SQLiteDialect_pysqlite):
-    """SQLite as SQLAlchemy has it. All engines of a process compile a statement alike, so they share the compiled
-    statements (`_COMPILED`), and a job has those of the forkserver (pipeline/rehearsal.py)."""
-
-    supports_statement_cache = True
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Dialect)
-
-    def __hash__(self) -> int:
-        return hash(_Dialect)
-
-
-registry.register("sqlite.shared", __name__, _Dialect.__name__)
-_COMPILED: Final = LRUCache[Any, Any](STATEMENTS)
-
 
 class Database:
-    """One process's connections to the database. Transactions are short. Methods block: on the event loop call only
-    `reading` and `writing`, which use a thread.
+    """One process's connections to the database `where`; a path is that of an SQLite file. Transactions are short.
+    Methods block: on the event loop call only `reading` and `writing`, which use a thread.
 
     `epoch`: of the daemon (see the module). `keeps_head`: each write that appends an audit line updates the head file.
     """
 
     def __init__(
         self,
-        path: Path,
+        where: Path | Backend,
         epoch: int = 0,
         telemetry: Telemetry = NO_TELEMETRY,
         *,
         keeps_head: bool = True,
         read_only: bool = False,
     ) -> None:
-        self.path = path
+        self.backend: Backend = Sqlite(where) if isinstance(where, Path) else where
         self.epoch = epoch
         self.read_only = read_only
-        self.engine = _engine(path, read_only)
-        self.head_file = HeadFile(path.parent / "audit-head")
+        self.engine = self.backend.engine(read_only)
+        self.head_file = HeadFile(self.backend.folder / "audit-head")
         self._keeps_head = keeps_head
         self.halted: str | None = None
         """Why this process may write nothing; None unless it is halted."""
@@ -110,7 +91,7 @@ class Database:
         written.
         """
         if self.read_only:
-            raise StoreError(f"{self.path.parent}: the file system is read-only: mount it read-write, then restart")
+            raise StoreError(f"{self.backend.folder}: the file system is read-only: mount it read-write, then restart")
         if not while_halted:
             self.require()
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
@@ -156,26 +137,25 @@ class Database:
             Event.AUDIT_HEAD_NOT_WRITTEN.log(log, reason=error)
 
     def damage(self) -> str | None:
-        """The first fault that SQLite's PRAGMA quick_check finds, or None. Reads the whole file."""
+        """The first fault that the backend's check of the whole database finds, or None."""
         try:
             with self._errors(), self.engine.connect() as connection:
-                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+                return self.backend.damage(connection)
         except StoreError as error:
             return str(error)
-        return None if found == "ok" else " ".join(found.split())
 
     def copy_to(self, path: Path) -> None:
         """Writes the database as one transaction sees it to a new file, without deleted content. Writers don't wait.
-        Raises StoreError."""
+        Raises StoreError, also for a backend that has its own backups."""
         with self._errors(), self.engine.connect().execution_options(alone=True) as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+            self.backend.copy_to(connection, path)
 
     def _check_epoch(self, connection: Connection) -> None:
-        current = _epoch(connection)
+        current = _epoch(connection, locks=True)
         if current != self.epoch:
             raise FencedError(
-                f"{self.path}: another daemon has taken over (epoch {current}, this one has {self.epoch}): nothing was "
-                f"written; stop one of the two"
+                f"{self.backend.place}: another daemon has taken over (epoch {current}, this one has {self.epoch}): "
+                f"nothing was written; stop one of the two"
             )
 
     @contextmanager
@@ -183,23 +163,31 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if type(error) is DatabaseError:  # SQLITE_NOTADB or SQLITE_CORRUPT: Python has no other class for them
-                raise DatabaseDamagedError(
-                    f"{self.path}: {error.orig}: expected an undamaged database of blocklistd: check the disk"
-                ) from None
-            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
+            raise self.backend.safe_error(error) from None
 
-    def take_over(self) -> None:
+    def take_over(self, state: str | None = None) -> None:
         """Begins a new epoch: jobs that an earlier daemon started can't write any more. On a read-only file system the
-        epoch stays the same. Raises StoreError."""
+        epoch stays the same.
+
+        `state`: the id of the state_dir (store/state_id.py); None: the database is in it. Raises StoreError if the
+        database belongs to another state_dir, whose files it names.
+        """
         if self.read_only:
             with self.read() as found:
                 self.epoch = _epoch(found)
             return
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            self.epoch = _epoch(connection) + 1
-            connection.execute(schema.meta.delete().where(schema.meta.c.key == "epoch"))
-            connection.execute(schema.meta.insert().values(key="epoch", value=str(self.epoch)))
+            epoch = _epoch(connection, locks=True) + 1
+            if state is not None:
+                owner = _value(connection, STATE)
+                if owner not in (None, state):
+                    raise StoreError(
+                        f"{self.backend.place} names the files of another state_dir, with the id {owner}: expected "
+                        f"{state}, the id of {self.backend.folder}: configure that state_dir, or an empty database"
+                    )
+                upsert(connection, schema.meta, [{"key": STATE, "value": state}])
+            upsert(connection, schema.meta, [{"key": EPOCH, "value": str(epoch)}])
+        self.epoch = epoch
 
     def migrate(self, *, beside_files: bool = False) -> None:
         """Makes the schema of a new database, or upgrades that of an older one to NEWEST_MIGRATION; in one transaction.
@@ -212,15 +200,16 @@ class Database:
             return
         if found is not None and found > NEWEST_MIGRATION:
             raise StoreError(
-                f"{self.path}: its schema is {found}, this program knows up to {NEWEST_MIGRATION}: it was written by a "
-                f"newer blocklistd; install that version again"
+                f"{self.backend.place}: its schema is {found}, this program knows up to {NEWEST_MIGRATION}: it was "
+                f"written by a newer blocklistd; install that version again"
             )
         if self.read_only:
             raise StoreError(
-                f"{self.path}: its schema is {found or 'none'} and not {NEWEST_MIGRATION}, and the file system is "
-                f"read-only: mount it read-write"
+                f"{self.backend.place}: its schema is {found or 'none'} and not {NEWEST_MIGRATION}, and the file "
+                f"system is read-only: mount it read-write"
             )
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            self.backend.lock_schema(connection)
             if found is not None:
                 upgrade(connection)
                 return
@@ -250,42 +239,13 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def _epoch(connection: Connection) -> int:
-    return int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "epoch")).scalar() or 0)
+def _epoch(connection: Connection, *, locks: bool = False) -> int:
+    return int(_value(connection, EPOCH, locks=locks) or 0)
 
 
-def _url(path: Path, read_only: bool) -> str:
-    if not read_only:
-        return f"sqlite+shared:///{path}"
-    # A WAL file that a crash left has to be read. Without one, SQLite would try to create its files; `immutable` tells
-    # it that nobody writes.
-    wal = path.with_name(f"{path.name}-wal")
-    immutable = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
-    return f"sqlite+shared:///file:{quote(str(path))}?mode=ro{immutable}&uri=true"
-
-
-def _engine(path: Path, read_only: bool) -> Engine:
-    # hide_parameters: an error's text would otherwise contain the values bound to the statement, perhaps entries
-    engine = create_engine(
-        _url(path, read_only),
-        hide_parameters=True,
-        connect_args={"timeout": SQLITE_BUSY},
-        max_overflow=THREADS,
-        execution_options={"compiled_cache": _COMPILED},
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # sqlite3 would send BEGIN only before the first write: see `begin`
-        writing = () if read_only else ("journal_mode=WAL", "synchronous=FULL")
-        for pragma in (*writing, "foreign_keys=ON", "trusted_schema=OFF"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A writer takes the lock at once: a read transaction that begins to write fails if another wrote meanwhile.
-        options = connection.get_execution_options()
-        if not options.get("alone"):  # a statement that SQLite takes outside a transaction only
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
-
-    return engine
+def _value(connection: Connection, key: str, *, locks: bool = False) -> str | None:
+    """A value of `meta`. `locks`: waits until no other transaction that locks it runs; SQLite has no locks of rows, and
+    a transaction that writes is alone."""
+    query = select(schema.meta.c.value).where(schema.meta.c.key == key)
+    value: str | None = connection.execute(query.with_for_update() if locks else query).scalar()
+    return value

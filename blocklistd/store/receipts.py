@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Row, Table, delete, func, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
 
 from blocklistd.model import SubscriberId
 from blocklistd.receipts import Copied, Node, NodePlace, Probe, Published, Receipt, Reported
+from blocklistd.store.backends.backend import upsert
 from blocklistd.store.schema import versions
 from blocklistd.store.schema_served import nodes, receipts, zone_serials
 
@@ -81,9 +81,9 @@ def record(connection: Connection, arrived: list[ReceivedReceipt]) -> Recorded:
         known[place] = node.with_receipt(receipt, one.received) if node is not None else Node.of(receipt, one.received)
         changed_versions[key] = max(one.received, changed_versions.get(key, one.received))
         changed_nodes.add(place)
-    _replace(connection, nodes, [_node_values(place, known[place]) for place in changed_nodes])
+    upsert(connection, nodes, [_node_values(place, known[place]) for place in changed_nodes])
     rows = [_reported_values(key, of_versions[key], received) for key, received in changed_versions.items()]
-    _replace(connection, receipts, rows)
+    upsert(connection, receipts, rows)
     return Recorded(frozenset(missing), frozenset(repeated))
 
 
@@ -199,14 +199,6 @@ def _where_in(
     listed = list(keys)
     for start in range(0, len(listed), _LOOKED_UP):
         yield from connection.execute(query.where(tuple_(*columns).in_(listed[start : start + _LOOKED_UP])))
-
-
-def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    made = insert(table)
-    changes = {name: made.excluded[name] for name in rows[0] if not table.c[name].primary_key}
-    connection.execute(made.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes), rows)
 
 
 def _at(table: Table, place: NodePlace) -> Any:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     JSON,
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     Dialect,
     ForeignKey,
     Index,
@@ -27,6 +27,8 @@ from sqlalchemy import (
     TypeDecorator,
     event,
 )
+
+from blocklistd.store.append_only import forbid_changes
 
 
 class Time(TypeDecorator[datetime]):
@@ -52,7 +54,7 @@ metadata = MetaData()
 Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in an INTEGER PRIMARY KEY
 Digest = String(64)  # a SHA-256 in lower-case hex; in most columns it names a sealed file
 
-# Values of the whole database. Keys: `epoch` (database.py), `audit-left` (audit.py), all others in numbers.py.
+# Values of the whole database. Keys: `epoch`, `state` (database.py), `audit-left` (audit.py), others in numbers.py.
 meta = Table(
     "meta",
     metadata,
@@ -258,15 +260,12 @@ audit = Table(
     Column("detail", Text, nullable=False, comment="canonical JSON, ids and figures only"),
     Column("hash", Digest, nullable=False, comment="of this line and of the hash of the line before (store/audit.py)"),
 )
-for _what in ("UPDATE", "DELETE"):
-    event.listen(
-        audit,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER audit_no_{_what.lower()} BEFORE {_what} ON audit "
-            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
-        ),
-    )
+
+
+@event.listens_for(audit, "after_create")
+def _forbid_changes(_: Table, connection: Connection, **__: Any) -> None:
+    forbid_changes(connection)
+
 
 # Corrections of lists, those that have ended included (store/corrections.py). An entry's text is here and in sealed
 # files only.

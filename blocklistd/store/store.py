@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocklistd.errors import StoreError, store_errors
+from blocklistd.store.backends import Backend, Postgresql, Sqlite
 from blocklistd.store.database import Database
 from blocklistd.store.files import Disk, SealedFiles, is_read_only
 
@@ -35,25 +36,32 @@ from blocklistd.store.files import Disk, SealedFiles, is_read_only
 @dataclass(frozen=True, slots=True)
 class Store:
     """A state_dir and the `epoch` of the daemon that uses it (database.py). `read_only`: its file system was read-only
-    when the daemon started; nothing is written until the next start."""
+    when the daemon started; nothing is written until the next start. `url`: of the PostgreSQL database; None: the
+    database is a file of SQLite in the state_dir."""
 
     state_dir: Path
     epoch: int = 0
     read_only: bool = field(default=False, kw_only=True)
+    url: str | None = field(default=None, kw_only=True)
     disk: Disk = field(default_factory=Disk, compare=False, repr=False)
 
     @classmethod
-    def found(cls, state_dir: Path) -> Store:
+    def found(cls, state_dir: Path, url: str | None = None) -> Store:
         """The store of a state_dir, without an epoch; checks whether the file system is read-only."""
         try:
-            return cls(state_dir, read_only=is_read_only(state_dir))
+            return cls(state_dir, read_only=is_read_only(state_dir), url=url)
         except OSError:  # it does not exist yet, or may not be read: `locked` makes it or raises the error
-            return cls(state_dir)
+            return cls(state_dir, url=url)
 
     @property
     def database(self) -> Path:
-        """The path of the database."""
+        """The path of the database of SQLite."""
         return self.state_dir / "blocklistd.sqlite"
+
+    @property
+    def backend(self) -> Backend:
+        """The database, wherever it is."""
+        return Sqlite(self.database) if self.url is None else Postgresql(self.url, self.state_dir)
 
     @property
     def sealed(self) -> SealedFiles:
@@ -111,7 +119,7 @@ class Store:
         """Locks the state_dir for this daemon. Raises StoreError if another daemon has it, or it can't be opened."""
         if self.read_only:
             flags = os.O_RDONLY
-            if not self.database.exists():
+            if self.url is None and not self.database.exists():
                 raise StoreError(f"{self.state_dir}: read-only, and nothing in it to serve: mount it read-write")
         else:
             self.prepare()
@@ -155,7 +163,7 @@ class Store:
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
         """Opens the database and the sealed files for one job. The job does not advance the audit's head file: the
         daemon does it after the job, since a job's log lines, with a failure to write it, are lost."""
-        database = Database(self.database, self.epoch, keeps_head=False, read_only=self.read_only)
+        database = Database(self.backend, self.epoch, keeps_head=False, read_only=self.read_only)
         try:
             yield database, self.sealed
         finally:

@@ -15,7 +15,6 @@ from blocklistd.config.reader import (
     config_section,
     derived,
     mapping,
-    not_built,
     one_of,
     optional,
     section,
@@ -41,9 +40,6 @@ class Outer:
     texts: tuple[str, ...] = setting(sequence(text), default=())
     either: int | None = setting(optional(one_of({"x": integer(), "y": integer()})), default=None)
     parts: Mapping[str, str] = setting(table({"left": text, "right": text}), default_factory=dict)
-    off: int = setting(not_built("off", 0), default=0)
-    none: tuple[str, ...] = setting(not_built([], ()), default=())
-    absent: None = setting(not_built(None, None), default=None)
 
 
 def parse(folder: Path, written: str) -> tuple[object, list[str]]:
@@ -70,9 +66,6 @@ many: {a: {weight: 1, note: no}}
 texts: [x, y]
 either: {y: 0}
 parts: {left: l}
-off: off
-none: []
-absent:
 """
     made, problems = parse(tmp_path, written)
     assert problems == []
@@ -105,9 +98,6 @@ absent:
         ("inner: {weight: 1}\neither: secret", "2: either: a text, exactly one of {x: …}, {y: …}"),
         ("inner: {weight: 1}\neither: {x: 1, y: 1}", "2: either: x and y, exactly one of {x: …}, {y: …}"),
         ("inner: {weight: 1}\nparts: {rigth: a}", "2: parts.rigth: the unknown key 'rigth', `right`"),
-        ("inner: {weight: 1}\noff: on", "2: off: 'on', `off`: not built in this version"),
-        ("inner: {weight: 1}\nnone: {}", "2: none: a mapping, `[]`: not built in this version"),
-        ("inner: {weight: 1}\nabsent: off", "2: absent: 'off', no such key: not built in this version"),
     ],
 )
 def test_an_invalid_document(tmp_path: Path, written: str, problem: str) -> None:
@@ -115,7 +105,7 @@ def test_an_invalid_document(tmp_path: Path, written: str, problem: str) -> None
 
 
 def test_all_problems_are_reported(tmp_path: Path) -> None:
-    written = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\noff:\n"
+    written = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\n"
     value, problems = parse(tmp_path, written)
     assert value is INVALID
     assert [problem.split(": ")[:2] for problem in problems] == [
@@ -126,13 +116,12 @@ def test_all_problems_are_reported(tmp_path: Path) -> None:
         ["2", "many.c.weight"],
         ["3", "texts"],
         ["4", "either.x"],
-        ["5", "off"],
     ]
 
 
 def test_a_check_runs_on_a_section_with_invalid_values(tmp_path: Path) -> None:
-    _, problems = parse(tmp_path, "inner: {weight: 1}\ntexts: [a, b]\noff: on\n")
-    assert [problem.split(": ")[1] for problem in problems] == ["off", "texts"]
+    _, problems = parse(tmp_path, "inner: {weight: 1}\ntexts: [a, b]\nplace: []\n")
+    assert [problem.split(": ")[1] for problem in problems] == ["place", "texts"]
 
 
 def test_alternatives_are_a_phrase() -> None:

@@ -194,8 +194,8 @@ def test_a_source_becomes_overdue_while_the_database_can_not_be_read(
     state.pulled(name, Outcome.UNCHANGED, timedelta())
     assert state("source_overdue", source=name) == 0
     state.versions.close()
-    state.versions.database.path.rename(state.state_dir / "elsewhere")
-    state.versions.database.path.mkdir()
+    state.versions.store.database.rename(state.state_dir / "elsewhere")
+    state.versions.store.database.mkdir()
     state.now += state.config.sources[name].max_age + timedelta(seconds=1)
     assert state("source_overdue", source=name) == 1
     assert "the metrics from the database keep their last values" in caplog.text

@@ -32,6 +32,7 @@ from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
 from blocklistd.store.pulls import accept_body, source_state
 from blocklistd.telemetry import Telemetry
+from tests.databases import remove_database
 from tests.versions_of import LIST, NOW, Versions, report
 
 
@@ -205,7 +206,7 @@ async def test_a_pull_fails_if_the_database_is_missing(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
     pipeline = pipeline_of(versions, releases_of(versions, source))
     versions.close()
-    versions.store.database.unlink()
+    remove_database(versions.store)
     for act in (None, Act("source pull", "alice", 1000)):
         pull = await pipeline.pull(source.id, act)
         assert (pull.outcome, pull.versions) == (Outcome.FAILED, {})

@@ -17,7 +17,7 @@ from blocklistd.pipeline.commit import CommitRequest, commit
 from blocklistd.pipeline.rehearsal import rehearse
 from blocklistd.pipeline.zone_job import advance_all
 from blocklistd.rpz.wire import Apex
-from blocklistd.store import database
+from blocklistd.store.backends import sqlite
 from blocklistd.store.zones import ZonePlan
 from tests.versions_of import LIST, NOW, Versions
 
@@ -56,7 +56,7 @@ def test_a_small_change_finds_its_statements_compiled(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.publish(versions.seal(["a.example", "b.example"]))
     advance_all(versions.store, [PLAN], NOW, (), {})
-    database._COMPILED.clear()
+    sqlite._COMPILED.clear()
     rehearse()
     with compiled_statements() as found:
         small_change(versions)
@@ -66,7 +66,7 @@ def test_a_small_change_finds_its_statements_compiled(tmp_path: Path) -> None:
 
 def test_a_statement_is_compiled_without_a_rehearsal(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
-    database._COMPILED.clear()
+    sqlite._COMPILED.clear()
     with compiled_statements() as found:
         small_change(versions)
     versions.close()
@@ -82,7 +82,7 @@ def test_the_rehearsal_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def compiled() -> int:
-    return len(database._COMPILED)
+    return len(sqlite._COMPILED)
 
 
 async def test_a_job_has_the_statements_of_the_forkserver() -> None:

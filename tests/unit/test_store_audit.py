@@ -15,6 +15,7 @@ from blocklistd.errors import StoreError
 from blocklistd.model import Act
 from blocklistd.store import audit
 from blocklistd.store.database import Database
+from tests.databases import migrated_store
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALICE = Act("candidate approve", "alice", 1000)
@@ -22,8 +23,7 @@ ALICE = Act("candidate approve", "alice", 1000)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "db")
-    made.migrate()
+    made = Database(migrated_store(tmp_path).backend)
     made.take_over()
     yield made
     made.close()
@@ -43,9 +43,11 @@ def wrong(database: Database) -> str | None:
 
 
 def tamper(database: Database, *statements: str) -> None:
-    """Changes the table as somebody who can write the database's file and drop its triggers."""
+    """Changes the table as somebody who owns the database and can drop its triggers."""
     with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
-        for trigger in ("audit_no_update", "audit_no_delete"):
+        sqlite = connection.dialect.name == "sqlite"
+        triggers = ["audit_no_update", "audit_no_delete"] if sqlite else ["audit_append_only ON audit"]
+        for trigger in triggers:
             connection.execute(text(f"DROP TRIGGER {trigger}"))
         for statement in statements:
             connection.execute(text(statement))
@@ -196,7 +198,7 @@ def test_concurrent_writers_leave_the_newest_head(database: Database, caplog: py
     """Each writer commits, then advances the head file: no older head replaces a newer one."""
 
     def write(number: int) -> None:
-        beside = Database(database.path, database.epoch)
+        beside = Database(database.backend, database.epoch)
         for _ in range(10):
             with beside.write() as connection:
                 audit.append(connection, ALICE, f"c-{number}", now=NOW)

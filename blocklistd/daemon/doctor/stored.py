@@ -29,8 +29,8 @@ from blocklistd.times import CheckedClock
 
 def stored_facts(config: Config, now: datetime) -> StoredFacts:
     """The facts of the state_dir. Raises StoreError or OSError if this user can't read it, or if it is damaged."""
-    store = Store.found(config.state_dir)
-    database = Database(store.database, read_only=True)
+    store = Store.found(config.state_dir, config.database)
+    database = Database(store.backend, read_only=True)
     with contextlib.closing(database):
         revision = database.revision()
         if revision != NEWEST_MIGRATION:

@@ -75,7 +75,7 @@ def upgrade() -> None:
         "lists",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("session", sa.String(length=36), nullable=False),
-        sa.Column("secret", sa.LargeBinary(), nullable=False, comment="key of the HMAC that makes the ids of entries"),
+        sa.Column("secret", sa.LargeBinary(), nullable=False, comment="key of the hash that makes the ids of entries"),
         sa.Column("created", sa.String(27), nullable=False),
         sa.Column(
             "policy",
@@ -193,7 +193,12 @@ def upgrade() -> None:
             comment="the sealed file of the names that the rules are made of",
         ),
         sa.Column("rules", sa.String(length=64), nullable=False, comment="the sealed file of rules"),
-        sa.Column("wire", sa.String(length=64), nullable=False, comment="the sealed file of compiled messages"),
+        sa.Column(
+            "wire",
+            sa.String(length=64),
+            nullable=False,
+            comment="the sealed file of compiled messages; of `rules` until then",
+        ),
         sa.Column(
             "delta",
             sa.String(length=64),

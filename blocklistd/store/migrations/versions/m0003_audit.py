@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from blocklistd.store.append_only import forbid_changes
+
 revision = "0003"
 down_revision = "0002"
 
@@ -33,8 +35,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("number"),
     )
-    for what in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER audit_no_{what.lower()} BEFORE {what} ON audit "
-            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
-        )
+    forbid_changes(op.get_bind())

@@ -10,5 +10,4 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    position = "where the last body ended (Validators.position); null: fetch the whole body"
-    op.add_column("sources", sa.Column("position", sa.Text(), nullable=True, comment=position))
+    op.add_column("sources", sa.Column("position", sa.Text(), nullable=True))

@@ -1,0 +1,106 @@
+"""PostgreSQL as the database of the state: its errors, its transactions, and the epoch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from blocklistd.errors import FencedError, StoreError
+from blocklistd.store.backends import Postgresql
+from blocklistd.store.database import Database
+from blocklistd.store.schema import metadata
+from tests.databases import Databases, migrated_store, server
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    Databases.on_postgresql = True
+    with closing(Database(migrated_store(tmp_path).backend)) as made:
+        made.take_over()
+        yield made
+
+
+def test_migrations_make_the_schema(database: Database) -> None:
+    database.migrate()
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_read_sees_one_state_while_another_writes(database: Database) -> None:
+    count = text("SELECT count(*) FROM meta")
+    with database.read() as reading:
+        before = reading.execute(count).scalar()
+        with database.write() as writing:
+            writing.execute(text("INSERT INTO meta VALUES ('another', '1')"))
+        assert reading.execute(count).scalar() == before
+    with database.read() as reading:
+        assert reading.execute(count).scalar() == 2
+
+
+def test_a_writer_waits_for_another_one(database: Database) -> None:
+    seen: list[str] = []
+    began = threading.Event()
+
+    def second() -> None:
+        began.set()
+        with database.write() as connection:
+            seen.append(str(connection.execute(text("SELECT value FROM meta WHERE key = 'number'")).scalar()))
+
+    other = threading.Thread(target=second)
+    with database.write() as connection:
+        other.start()
+        assert began.wait(10)
+        connection.execute(text("INSERT INTO meta VALUES ('number', '1')"))
+        assert seen == []
+    other.join(10)
+    assert seen == ["1"]
+
+
+def test_a_daemon_whose_epoch_ended_writes_nothing(database: Database) -> None:
+    with closing(Database(database.backend)) as newer:
+        newer.take_over()
+        with pytest.raises(FencedError, match="another daemon has taken over"), database.write():
+            pass
+        with newer.write():
+            pass
+
+
+def test_an_error_contains_no_value(database: Database) -> None:
+    def insert_twice() -> None:
+        with database.write() as connection:
+            for _ in range(2):
+                connection.execute(text("INSERT INTO meta VALUES (:key, 'x')"), {"key": "listed.example"})
+
+    with pytest.raises(StoreError, match="error 23505") as raised:
+        insert_twice()
+    assert "listed" not in str(raised.value)
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    backend = Postgresql(f"postgresql://user@/state?host={tmp_path}", tmp_path)
+    with (
+        closing(Database(backend)) as database,
+        pytest.raises(StoreError, match=r"^postgresql:///state: .*check the server and the way to it$"),
+    ):
+        database.migrate()
+
+
+def test_a_database_that_sorts_otherwise_is_refused(tmp_path: Path) -> None:
+    backend = Postgresql(server().url(server().create(encoding="LATIN1")), tmp_path)
+    with closing(Database(backend)) as database, pytest.raises(StoreError, match="found the encoding LATIN1"):
+        database.migrate()
+
+
+def test_a_connection_that_the_server_closed_is_replaced(database: Database) -> None:
+    with database.read():
+        pass
+    server().restart()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
