@@ -207,7 +207,10 @@ feed: {}
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("database: postgresql://blocklistd@localhost/db", "database"),
+        ("database: mysql://blocklistd@db.example/state", "database"),
+        ("database: postgresql://blocklistd:secret@db.example/state", "database"),
+        ("database: postgresql://db.example/state?password=secret", "database"),
+        ("database: postgresql://blocklistd@db.example/", "database"),
         ("language: it", "language"),
         ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
         ("zones: {rpz.example: {list: national}, RPZ.example.: {list: national}}", "zones.RPZ.example."),

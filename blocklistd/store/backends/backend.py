@@ -19,7 +19,9 @@ class Backend(Protocol):
     """Where the database is, and what is special about it. `folder`: the state_dir, which has the audit's head file."""
 
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> Path:
+        """The state_dir."""
+        ...
 
     @property
     def place(self) -> str:
