@@ -13,8 +13,9 @@ from tests.peers import peer
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, servers: str, port: int) -> Iterator[Path]:
-    """Runs nginx with `servers` in its http block, until `port` answers. Yields its access log, a path a line."""
+def nginx(folder: Path, servers: str, port: int, main: str = "") -> Iterator[Path]:
+    """Runs nginx with `main` in its main context and `servers` in its http block, until `port` answers. Yields its
+    access log, a path a line; the number of its process is in the file pid beside it."""
     program = peer("nginx", "nginx-light")
     folder.mkdir()
     for name in ("tmp", "cache"):
@@ -23,7 +24,7 @@ def nginx(folder: Path, servers: str, port: int) -> Iterator[Path]:
         f"{kind}_temp_path {folder}/tmp;\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"worker_processes 1;\ndaemon off;\nuser root;\npid {folder}/pid;\nerror_log {folder}/error.log info;\n"
+        f"worker_processes 1;\n{main}\ndaemon off;\nuser root;\npid {folder}/pid;\nerror_log {folder}/error.log info;\n"
         f"events {{ worker_connections 1024; }}\nhttp {{\n{temporary}log_format path '$uri';\n"
         f"access_log {folder}/access.log path;\n{servers}\n}}\n"
     )

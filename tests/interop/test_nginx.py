@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -19,6 +24,8 @@ from tests.system.daemon import Answer, free_port
 from tests.system.test_feed import NAMES, Feed
 
 CONFIG = Path(__file__).parents[2] / "config" / "nginx" / "blocklistd.conf"
+RELOAD = CONFIG.with_name("blocklistd-reload.conf")
+ENDS_WITHIN = 10.0  # seconds: after a reload, of a download that runs
 REVOKED_WITHIN = 11.0  # seconds: the daemon's answer is kept for ten
 POLLERS = 50
 
@@ -26,7 +33,9 @@ POLLERS = 50
 def configured(folder: Path, port: int, daemon_port: int) -> str:
     """The configuration of config/nginx/, with the ports and folders of a test, and without TLS."""
     text = CONFIG.read_text()
-    text = re.sub(r"    listen 443 ssl;\n    listen \[::\]:443 ssl;\n", f"    listen 127.0.0.1:{port};\n", text)
+    text = re.sub(
+        r"    listen 443 ssl;\n    listen \[::\]:443 ssl;\n", f"    listen 127.0.0.1:{port} sndbuf=64k;\n", text
+    )
     text = re.sub(r"    ssl_certificate.*\n", "", text)
     text = text.replace("server 127.0.0.1:8443;", f"server 127.0.0.1:{daemon_port};")
     text = text.replace("/run/blocklistd-authorized", f"{folder}/nginx/cache/authorized")
@@ -70,15 +79,24 @@ class Front:
         return counts
 
 
-@pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+@contextmanager
+def started(tmp_path: Path, names: list[str]) -> Iterator[Front]:
+    """A front whose list national has these names."""
     feed, port = Feed(tmp_path), free_port()
+    feed.write(names)
     feed.daemon.config["feed"] |= {"trusted_proxies": ["127.0.0.1"], "rate_limit": "off"}
     feed.daemon.write_config()
-    with feed.daemon as daemon, nginx(tmp_path / "nginx", configured(tmp_path, port, daemon.feed_port), port):
+    text = configured(tmp_path, port, feed.daemon.feed_port)
+    with feed.daemon as daemon, nginx(tmp_path / "nginx", text, port, RELOAD.read_text()):
         for source in ("hotline", "second"):
             daemon.first_pull(source)
         yield Front(tmp_path, feed, port)
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Front]:
+    with started(tmp_path, NAMES) as front:
+        yield front
 
 
 def test_each_body_is_fetched_once_and_each_subscriber_gets_only_its_own(front: Front) -> None:
@@ -169,6 +187,36 @@ def test_each_body_is_fetched_once_and_each_subscriber_gets_only_its_own(front: 
     assert front.get(target, tokens[1]).status == 200
     daemon.stop()
     assert front.get(target, tokens[1]).status == 200, "the answer of the daemon is kept for ten seconds"
+
+
+def test_a_reload_ends_the_downloads_of_a_revoked_subscriber(tmp_path: Path) -> None:
+    with started(tmp_path, [f"n{number}.example" for number in range(20_000)]) as front:
+        daemon, token = front.daemon, front.daemon.subscriber("isp-1", "national")
+        status = daemon.get("/v1/lists/national", token).json
+        target = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
+        assert len(front.get(target, token).body) == status["length"]
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.settimeout(ENDS_WITHIN)
+            slow.connect(("127.0.0.1", front.port))
+            slow.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            assert slow.recv(1024).startswith(b"HTTP/1.1 200 ")
+            assert daemon.ask("subscriber revoke", id="isp-1").status == 200
+            os.kill(int((tmp_path / "nginx" / "pid").read_text()), signal.SIGHUP)
+            reloaded, arrived = time.monotonic(), 0
+
+            def ended() -> bool:
+                nonlocal arrived
+                with contextlib.suppress(ConnectionError):
+                    part = slow.recv(1024)
+                    arrived += len(part)
+                    return not part
+                return True
+
+            daemon.wait_for(ended, within=ENDS_WITHIN)
+            assert time.monotonic() - reloaded < ENDS_WITHIN
+            assert arrived < status["length"] / 2, "it did not come to its end"
+        daemon.wait_for(lambda: front.get(target, token).status == 401, within=REVOKED_WITHIN)
 
 
 SPELLINGS_OF_FOREIGN = (
