@@ -147,6 +147,9 @@ def test_the_description_names_every_path_and_needs_a_token(scene: Scene) -> Non
     assert answer.headers["content-type"].startswith("application/json")
     assert scene.daemon.get("/v1/openapi.json", token, If_None_Match=answer.headers["etag"]).status == 304
     assert answer.json["openapi"].startswith("3.1.")
+    schemes = answer.json["components"]["securitySchemes"]
+    assert {name: one["type"] for name, one in schemes.items()} == {"token": "http", "certificate": "mutualTLS"}
+    assert answer.json["security"] == [{name: []} for name in schemes], "either of them suffices"
     for path in ("/v1/lists", "/v1/lists/{list}", "/v1/lists/{list}/diffs/{from}-{to}", "/v1/events"):
         allowed = {name.upper() for name in answer.json["paths"][path]} - {"PARAMETERS"}
         real = path.format(**{"list": "national", "from": 1, "to": 1})

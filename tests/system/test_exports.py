@@ -79,7 +79,10 @@ def test_exports_are_served_and_kept_like_other_files(tmp_path: Path) -> None:
 
         assert get("squid", list_id="foreign").body == get("squid", list_id="absent").body, "not theirs is not there"
         assert get("squid", list_id="foreign").status == 404
-        assert get("ndjson").status == 404
+        unknown = get("ndjson")
+        assert unknown.status == 404
+        assert unknown.json["detail"] == f"no such format: expected one of {', '.join(OUTPUTS)}"
+        assert get("ndjson", list_id="foreign").body == get("squid", list_id="absent").body
         assert daemon.get("/v1/lists/national/export/squid").status == 401
 
         (tmp_path / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in RECORDS[:3]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -283,3 +284,26 @@ async def test_a_connection_that_sends_nothing_delays_the_stop_for_a_moment_only
     listener, reader, _ = await accepted(serve, connect)
     await listener.stop()
     assert await end(reader) == b""
+
+
+async def test_a_failure_outside_of_the_handler_is_a_problem_that_quotes_nothing(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = ".".join(("a", "example"))  # the record has the line of code, too
+
+    def fails(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
+        raise ValueError(listed)
+
+    served = Listener("feed", hello, fails)
+    await served.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
+    try:
+        reader, writer = await connect(served)
+        writer.write(REQUEST)
+        head, _, body = (await end(reader)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert b"\r\nContent-Type: application/problem+json\r\n" in head + b"\r\n"
+        assert json.loads(body)["status"] == 500
+        assert "a.example" not in caplog.text
+        assert "ValueError" in caplog.text
+    finally:
+        await served.stop()

@@ -14,12 +14,15 @@ does not go to the parser.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
 
+from blocklistd.errors import redacted
+from blocklistd.events import Event
 from blocklistd.limits import (
     FIRST_REQUEST,
     MAX_REPEATED_HEAD,
@@ -28,9 +31,10 @@ from blocklistd.limits import (
     WRITE_STALL,
 )
 from blocklistd.serve.accept import AcceptedConnection
-from blocklistd.serve.http.problems import PROBLEM, Problem
+from blocklistd.serve.http.problems import PROBLEM, Problem, internal_error
 from blocklistd.serve.http.repeats import Repeat
 
+log: Final = logging.getLogger(__name__)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _TOO_LARGE: Final = Problem(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -220,9 +224,17 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if status != HTTPStatus.BAD_REQUEST:
-            return super().handle_error(request, status, exc, message)
-        response = Problem(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1, within its bounds").response()
+        """The answer to a request that aiohttp can't parse, or whose handler failed outside of `answering`. aiohttp's
+        own one is no problem (RFC 9457), and its log record may quote the request."""
+        if status == HTTPStatus.BAD_REQUEST:
+            problem = Problem(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1, within its bounds")
+        else:
+            error = exc or RuntimeError()
+            Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=redacted(error))
+            problem = internal_error()
+        if request.writer.output_size:  # another answer has begun: it must not look complete
+            self.abort()
+        response = problem.response()
         response.force_close()
         return response
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from blocklistd import __version__
 from blocklistd.errors import DamagedError, JobError, StoreError
 from blocklistd.model import Sha256
+from blocklistd.outputs import OUTPUTS
 from blocklistd.serve.http import bodies, schemas
 from blocklistd.serve.http.access import entitled
 from blocklistd.serve.http.live_lists import LiveLists
@@ -58,7 +59,7 @@ class ExportHandler:
                 cache=Cache.REVALIDATE,
                 parameters=(schemas.LIST, schemas.FORMAT, *schemas.OF_FILES),
                 problems={
-                    HTTPStatus.NOT_FOUND: "no such list for this subscriber, or one without a version",
+                    HTTPStatus.NOT_FOUND: "no such list for this subscriber, no such format, or no version yet",
                     HTTPStatus.NOT_ACCEPTABLE: "the client accepts no content coding that is served",
                     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "the range is outside the file",
                 },
@@ -67,6 +68,8 @@ class ExportHandler:
 
     async def _export(self, call: RouteCall) -> web.StreamResponse:
         view, output = entitled(self._live_lists, call.subscriber, call.values["list"]), call.values["format"]
+        if output not in OUTPUTS:
+            raise Problem(HTTPStatus.NOT_FOUND, f"no such format: expected one of {', '.join(OUTPUTS)}")
         if view.live is None:
             raise Problem(HTTPStatus.NOT_FOUND, "the list has no version yet")
         digest = view.live.sha256

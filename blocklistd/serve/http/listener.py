@@ -24,7 +24,7 @@ from blocklistd.limits import KEEPALIVE, SHUTDOWN_GRACE
 from blocklistd.serve.accept import Acceptor, HolderOf, Wrap
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http.connection import Connection, connection_of
-from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.problems import Problem, internal_error
 from blocklistd.serve.http.repeats import remember
 
 log: Final = logging.getLogger(__name__)
@@ -61,11 +61,11 @@ def answering(handler: Handler, observe: Observer) -> Handler:
             response = web.Response(status=499)  # for `observe` only: nginx's code for a client that has left
         except StoreError as error:
             Event.REQUEST_FAILED.log(log, reason=error)
-            response = _failure(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
+            detail = "the store has a problem: try again later"
+            response = _failure(request, Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail))
         except Exception as error:
             Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=redacted(error))
-            detail = "an internal error: try again later; if it persists, tell the publisher"
-            response = _failure(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+            response = _failure(request, internal_error())
         finally:
             accepted.end()
             read = request.content.is_eof()
@@ -79,11 +79,11 @@ def answering(handler: Handler, observe: Observer) -> Handler:
     return answer
 
 
-def _failure(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
+def _failure(request: web.BaseRequest, problem: Problem) -> web.Response:
     """The answer to a failed request. Aborts the connection if another answer has begun, so that it is incomplete."""
     if request.transport is not None and request.writer.output_size:
         request.transport.abort()
-    return Problem(status, detail).response()
+    return problem.response()
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

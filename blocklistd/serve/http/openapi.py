@@ -29,7 +29,11 @@ _WITH_BODY: Final = {
     HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive in time",
     HTTPStatus.LENGTH_REQUIRED: "the body has no Content-Length",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too long",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body has another media type, or a content coding",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body has a content coding",
+}
+_CREDENTIALS: Final = {
+    "token": {"type": "http", "scheme": "bearer", "description": "the subscriber's token"},
+    "certificate": {"type": "mutualTLS", "description": "a client certificate that is registered for the subscriber"},
 }
 _ALLOW: Final = {"Allow": {"description": "the methods of this path", "schema": {"type": "string"}}}
 
@@ -83,11 +87,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     return {
         "openapi": "3.1.1",
         "info": {"title": "Lists of a publisher", "version": __version__},
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"certificate": []}],
         "paths": paths,
         "components": {
             "schemas": _NAMED,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _CREDENTIALS,
         },
     }
 

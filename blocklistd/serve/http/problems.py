@@ -11,6 +11,12 @@ from aiohttp import web
 PROBLEM: Final = "application/problem+json"
 
 
+def internal_error() -> Problem:
+    """The answer to a request that failed by an error of the program."""
+    detail = "an internal error: try again later; if it persists, tell the publisher"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
 class Problem(Exception):
     """An error answer. Raised by a request's handler or below; the listener sends it."""
 

@@ -74,9 +74,7 @@ TARGET: Final = Parameter(
     "the SHA-256 of a snapshot, the list and `.ndjson`",
     {"type": "string", "pattern": r"^[0-9a-f]{64}\.[^/]+\.ndjson$"},
 )
-FORMAT: Final = Parameter(
-    "format", "the program that reads it", {"type": "string", "pattern": f"^(?:{'|'.join(OUTPUTS)})$"}
-)
+FORMAT: Final = Parameter("format", "the program that reads it", {"type": "string", "enum": list(OUTPUTS)})
 _VERSION: Final = {"type": "string", "pattern": "^(?:0|[1-9][0-9]{0,17})$"}
 FROM: Final = Parameter("from", "the version that the client has", _VERSION)
 TO: Final = Parameter("to", "the version that it wants", _VERSION)
