@@ -39,7 +39,7 @@ from blocklistd.store import render as rendering
 from blocklistd.store.credentials import digest
 from blocklistd.store.database import Database
 from blocklistd.store.files import fingerprint
-from blocklistd.store.render import ServedFile, compress
+from blocklistd.store.render import ServedFile, compress, export_path
 from blocklistd.store.schema import lists, metadata, versions
 from blocklistd.store.store import Store
 from blocklistd.store.subscribers import Subscriber
@@ -461,6 +461,26 @@ async def test_the_oldest_diffs_are_dropped_and_never_the_newest(scene: Scene, m
     scene.renderings.trim()
     assert [path.name for path in folder.iterdir() if path.exists()] == ["1-3.ndjson"]
     assert list(scene.renderings._fingerprints) == [folder / "1-3.ndjson"]
+
+
+async def test_an_export_that_is_deleted_before_its_count_is_read_is_made_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, output = scene.snapshot(), "plain"
+    path, real, opened = export_path(scene.store, digest, output), scene.renderings.open_export, 0
+
+    async def deleted(*arguments: Any) -> ServedFile:
+        nonlocal opened
+        opened += 1
+        made = await real(*arguments)
+        if opened == 1:
+            path.unlink()
+            scene.renderings.trim()
+        return made
+
+    monkeypatch.setattr(scene.renderings, "open_export", deleted)
+    assert await scene.renderings.omitted(digest, output) == 0  # plain can express every entry
+    assert opened == 2
 
 
 async def test_diffs_that_are_asked_for_are_kept_within_the_bound(

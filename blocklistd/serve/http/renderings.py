@@ -115,9 +115,13 @@ class StoredRenderings:
         Raises DamagedError if the snapshot is missing or damaged, StoreError or JobError if it can't be made.
         """
         path = export_path(self._store, digest, output)
-        if path not in self._omitted:
-            (await self.open_export(digest, output, "identity")).close()
-        return self._omitted[path]
+        for _ in range(_ATTEMPTS):
+            if path not in self._omitted:
+                (await self.open_export(digest, output, "identity")).close()
+            count = self._omitted.get(path)  # the export may have been trimmed since
+            if count is not None:
+                return count
+        raise StoreError("exports are deleted as soon as they are made: free space on the disk of state_dir")
 
     async def open_export(self, digest: Sha256, output: str, coding: str) -> ServedFile:
         """A snapshot in a format of OUTPUTS, in a coding. Made first if there is none. Raises as `omitted`."""
