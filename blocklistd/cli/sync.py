@@ -58,6 +58,7 @@ class _Duration(click.ParamType[float]):
 @click.option("--key", type=_FILE, help="The key of --cert, in PEM.")
 @click.option("--ca", type=_FILE, help="Trust this certificate authority, not the system's.")
 @click.option("--proxy", metavar="URL", help="Connect through this proxy [$HTTPS_PROXY, but for $NO_PROXY].")
+@click.option("--proxy-file", type=_FILE, help="File that contains the proxy's address, with USER:PASSWORD@.")
 @click.option(
     "--mirror", "mirrors", metavar="URL", multiple=True, help="Ask this mirror if the feed fails; repeatable."
 )

@@ -23,6 +23,10 @@ from blocklistd.errors import SyncError
 from blocklistd.limits import CLIENT_CONNECT, CLIENT_TIMEOUT
 
 _PROXY_EXPECTED: Final = "expected http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ if it asks for them"
+PROXY_SECRET: Final = (
+    "expected an address without user and password, which every user of this machine could see: write it into a file, "
+    "and name that with --proxy-file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +93,27 @@ def _proxy(url: str, given: str | None) -> str | None:
     except ValueError:
         usable = False
     if not usable:
-        named = "--proxy" if given else "the variable HTTPS_PROXY"
+        named = "--proxy, --proxy-file" if given else "the variable HTTPS_PROXY"
         raise SyncError(f"{named}: this is no address of a proxy: {_PROXY_EXPECTED}")
     return found
 
 
 def _check_address(url: str) -> None:
-    """Raises SyncError unless the address is https:, or http: to this host: a token must not be sent in the clear."""
+    """Raises SyncError unless the address is https:, or http: to this host: a token must not be sent in the clear. It
+    must have no credentials, which `ps` and logs would show, and no path of a list."""
+    path = ""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host, path = parts.hostname or "", parts.path.rstrip("/")
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = False
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        shown = f"{url.partition('://')[0]}://…@{url.rpartition('@')[2]}"
+        raise SyncError(f"{shown}: expected an address without user and password: name a file with --token-file")
+    if path.endswith("/v1") or "/v1/lists" in path:
+        feed = url[: url.rindex("/v1")] if path.endswith("/v1") else url[: url.index("/v1/lists")]
+        raise SyncError(f"{url}: expected the address of the feed alone, {feed}: the list's name comes after it")
     if not url.startswith(("https://", "http://")) or (url.startswith("http://") and not local):
         raise SyncError(f"{url}: expected the https: address of a feed (http: to this machine only)")
 

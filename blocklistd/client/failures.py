@@ -91,7 +91,10 @@ def _proxy_failure(error: urllib3.exceptions.ProxyError) -> str:
     """Why the proxy does not connect to the feed, and what to check."""
     text = str(error.original_error)
     if "407" in text:
-        return "the proxy asks for a user and a password: write them into its address, http://USER:PASSWORD@HOST:PORT"
+        return (
+            "the proxy asks for a user and a password: write its address, http://USER:PASSWORD@HOST:PORT, into a file, "
+            "and name that with --proxy-file"
+        )
     if "Tunnel connection failed" in text:
         return f"the proxy refused the connection ({text.rpartition(': ')[2]}): let it connect to that host and port"
     return (

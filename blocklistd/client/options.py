@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from blocklistd.client.connections import FeedAccess
+from blocklistd.client.connections import PROXY_SECRET, FeedAccess
 from blocklistd.client.exceptions import EXCEPTED
 from blocklistd.errors import SyncError
 from blocklistd.limits import CLIENT_EXEC
@@ -25,12 +25,13 @@ class Options:
 
     `root`: the publisher's root.json. `dir`: the folder of the copy. `mirrors`: addresses that are asked if `url`
     fails; they get the token of `mirror_token_file`, never that of `token_file`. `ca`, `cert`, `key`, `proxy`: see
-    FeedAccess. `format`: "ndjson", or a key of outputs.OUTPUTS for a rendering beside the snapshot. `exec`: a shell
-    command to run after a change, for `exec_timeout` seconds. `exceptions`: a file of local exceptions
-    (lines/exceptions.py), whose entries are omitted from the rendering. `group`: name of the group that may read the
-    files. `node`: this node's name in receipts, None for the host's; `receipts`: whether they are sent. `probe`: the
-    address of a resolver (probe.Resolver), `probe_control` a name that is compared with the test entries, None for the
-    name above; `probe_stops`: names and addresses to which the resolver redirects.
+    FeedAccess. `proxy_file`: a file that contains the address of the proxy, with its password. `format`: "ndjson", or a
+    key of outputs.OUTPUTS for a rendering beside the snapshot. `exec`: a shell command to run after a change, for
+    `exec_timeout` seconds. `exceptions`: a file of local exceptions (lines/exceptions.py), whose entries are omitted
+    from the rendering. `group`: name of the group that may read the files. `node`: this node's name in receipts, None
+    for the host's; `receipts`: whether they are sent. `probe`: the address of a resolver (probe.Resolver),
+    `probe_control` a name that is compared with the test entries, None for the name above; `probe_stops`: names and
+    addresses to which the resolver redirects.
     """
 
     url: str
@@ -44,6 +45,7 @@ class Options:
     cert: Path | None = None
     key: Path | None = None
     proxy: str | None = None
+    proxy_file: Path | None = None
     format: str | None = None
     exec: str | None = None
     exec_timeout: float = CLIENT_EXEC
@@ -61,6 +63,16 @@ class Options:
             raise SyncError(f"there is no format {self.format}: expected ndjson, {', '.join(OUTPUTS)}")
         if self.node is not None and not NODE.fullmatch(self.node):
             raise SyncError(f"--node {self.node!r}: expected 1 to 64 letters, digits, dots, hyphens or underscores")
+        if self.proxy is not None and "@" in self.proxy:
+            raise SyncError(f"--proxy: {PROXY_SECRET}")
+        if self.proxy is not None and self.proxy_file is not None:
+            raise SyncError("--proxy, --proxy-file: expected one of them")
+        is_proxied = self.proxy is not None or self.proxy_file is not None
+        if is_proxied and not any(url.startswith("https:") for url in (self.url, *self.mirrors)):
+            raise SyncError(
+                f"{self.url}: a feed with http: is on this machine, and no proxy is asked for it: leave --proxy and "
+                f"--proxy-file out"
+            )
 
     @property
     def rendering(self) -> str | None:
@@ -75,11 +87,14 @@ class Options:
 
     def access(self) -> FeedAccess:
         """How `url` is reached. Reads the token at each call, so that a new token is used at once. Raises SyncError."""
-        return FeedAccess(_token(self.token_file), self.ca, self.cert, self.key, self.proxy)
+        return FeedAccess(_token(self.token_file), self.ca, self.cert, self.key, self._proxy())
 
     def mirror_access(self) -> FeedAccess:
         """How the mirrors are reached. Raises SyncError."""
-        return FeedAccess(_token(self.mirror_token_file), self.ca, self.cert, self.key, self.proxy)
+        return FeedAccess(_token(self.mirror_token_file), self.ca, self.cert, self.key, self._proxy())
+
+    def _proxy(self) -> str | None:
+        return self.proxy if self.proxy_file is None else read_given(self.proxy_file).decode("latin-1").strip()
 
     def gid(self) -> int | None:
         """The gid of the group. Raises SyncError."""

@@ -37,6 +37,7 @@ import orjson
 from blocklistd.client.state import ProbeResult
 from blocklistd.errors import SyncError
 from blocklistd.limits import CLIENT_PROBE, CLIENT_PROBE_ANSWER, CLIENT_PROBE_PAUSE, CLIENT_PROBES
+from blocklistd.lines.exceptions import NO_EXCEPTIONS, Excepted
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import find
 
@@ -97,9 +98,20 @@ class Resolver:
         return _ADDRESS if any(found.rdtype == kind for found in answer.answer) else _NO_DATA
 
 
-def probe(resolver: Resolver, snapshot: Buffer, control: str | None, stop: threading.Event) -> ProbeResult:
-    """Probes a resolver, again for CLIENT_PROBE seconds while it does not block: it may still load the list."""
-    names = list(names_of_test_entries(snapshot))
+def probe(
+    resolver: Resolver,
+    snapshot: Buffer,
+    control: str | None,
+    stop: threading.Event,
+    excepted: Excepted = NO_EXCEPTIONS,
+) -> ProbeResult:
+    """Probes a resolver, again for CLIENT_PROBE seconds while it does not block: it may still load the list. The test
+    entries that local exceptions take out are not asked for: the resolver does not block them."""
+    names = list(names_of_test_entries(snapshot, excepted))
+    if not names and excepted and any(names_of_test_entries(snapshot)):
+        return ProbeResult(
+            None, "local exceptions take out every test entry: end one of these exceptions, or leave --probe out"
+        )
     if not names:
         return ProbeResult(None, "the list has no test entry: ask the publisher for one, or leave --probe out")
     end = time.monotonic() + CLIENT_PROBE
@@ -133,15 +145,17 @@ def _probe_name(resolver: Resolver, snapshot: Buffer, name: str, control: str | 
     return ProbeResult(None, "the resolver answers a test entry with an error that is no policy: read its log")
 
 
-def names_of_test_entries(snapshot: Buffer) -> Iterator[str]:
-    """The first CLIENT_PROBES names that are marked as test entries. No value can contain the mark: it has quotes."""
+def names_of_test_entries(snapshot: Buffer, excepted: Excepted = NO_EXCEPTIONS) -> Iterator[str]:
+    """The names of the first CLIENT_PROBES entries that are marked as test entries, without the excepted ones. No value
+    can contain the mark: it has quotes."""
     at = snapshot.find(_IS_TEST)
     for _ in range(CLIENT_PROBES):
         if at < 0:
             return
         end = snapshot.find(b"\n", at)
-        entry = orjson.loads(snapshot[snapshot.rfind(b"\n", 0, at) + 1 : end])
-        if entry.get("test") is True and entry["type"] in _NAMED:
+        line = bytes(snapshot[snapshot.rfind(b"\n", 0, at) + 1 : end])
+        entry = orjson.loads(line)
+        if entry.get("test") is True and entry["type"] in _NAMED and not (excepted and excepted.takes_out(line)):
             yield entry["value"]
         at = snapshot.find(_IS_TEST, end)
     if isinstance(snapshot, mmap.mmap):

@@ -10,7 +10,7 @@ from blocklistd.client.mirrors import Emit
 from blocklistd.client.options import Options
 from blocklistd.client.state import SentReceipt, State
 from blocklistd.errors import SyncError
-from blocklistd.times import rfc3339
+from blocklistd.times import rfc3339_precise
 
 _NO_RECEIPTS = (404, 405, 501)
 """Statuses of a feed that takes no receipts: a mirror, or an older publisher. That is no error."""
@@ -34,7 +34,9 @@ def receipt_for(options: Options, state: State, failure: str, probe: str | None,
         what, reason = "partial", ", ".join(reasons)
     else:
         what, reason = "applied", ""
-    made = SentReceipt(state.session, state.version, options.node_name(), what, reason or None, rfc3339(now), probe)
+    made = SentReceipt(
+        state.session, state.version, options.node_name(), what, reason or None, rfc3339_precise(now), probe
+    )
     last = state.receipt
     if last is not None and replace(made, applied_at=last.applied_at, taken=last.taken) == last:
         return last

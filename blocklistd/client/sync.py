@@ -95,7 +95,8 @@ class _Sync:
         if have is not None and have.session == signed.session and signed.version < have.version:
             raise SyncError(
                 f"{base}: version {signed.version} is signed, but the local version is {have.version}, and a list "
-                f"never goes back: the local version stays in place; call the publisher"
+                f"never goes back: the local version stays in place; call the publisher; or, if somebody has changed "
+                f"{folder.path / 'state.json'} by hand, delete that file alone, and sync again"
             )
         download = VersionDownload(newest.feeds, folder, signed, self._emit, self._progress)
         how, state = self._update(have, signed, download)
@@ -221,7 +222,7 @@ class _Sync:
         from blocklistd.client.probe import Resolver, probe  # most syncs need no dnspython
 
         resolver = Resolver.parse(options.probe, options.probe_stops)
-        return probe(resolver, map_file(self._folder.snapshot), options.probe_control, self._stop)
+        return probe(resolver, map_file(self._folder.snapshot), options.probe_control, self._stop, self._excepted)
 
     def _report(self, state: State, failure: str, found: ProbeResult) -> None:
         """Sends the receipt, unless it was taken before, and saves it. One that was taken, but could not be saved, is

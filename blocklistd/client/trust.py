@@ -106,6 +106,9 @@ def _staging(metadata: Path) -> Path:
     metadata.parent.mkdir(parents=True, exist_ok=True)
     if metadata.exists():
         shutil.copytree(metadata, staging, symlinks=True)
+        for path in staging.glob("*.json"):
+            if path.is_dir() and not path.is_symlink():  # python-tuf could not replace it
+                shutil.rmtree(path)
     else:
         staging.mkdir()
     return staging

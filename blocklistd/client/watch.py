@@ -214,7 +214,7 @@ class _FailureReports:
             if state is None:
                 return "there is no local version"
             age = (utc_now() - datetime.fromisoformat(state.verified)).total_seconds()
-        except (SyncError, ValueError):
+        except (SyncError, ValueError, TypeError):  # TypeError: `verified` has no time zone
             return "the age of the local version is not known"
         return f"the local version {state.version} was the newest one {age_text(age)} ago"
 

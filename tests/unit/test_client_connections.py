@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
@@ -17,6 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from blocklistd.client.connections import FeedAccess
 from blocklistd.client.failures import certificate_remedy
 from blocklistd.client.feed import FeedClient
+from blocklistd.client.options import Options
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
 from tests.sim.feed import LIST, TOKEN, FeedSimulator
@@ -164,7 +166,9 @@ def test_messages_of_proxies(feed: TlsFeed, proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "http://", "http://[", "ftp://a.example"])
 def test_an_address_that_is_no_proxy_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SyncError, match=r"--proxy: this is no address of a proxy: expected http://HOST:PORT"):
+    with pytest.raises(
+        SyncError, match=r"--proxy, --proxy-file: this is no address of a proxy: expected http://HOST:PORT"
+    ):
         FeedClient("https://feed.example", LIST, FeedAccess(TOKEN, proxy=address))
     monkeypatch.setenv("HTTPS_PROXY", address)
     with pytest.raises(SyncError, match="the variable HTTPS_PROXY: this is no address"):
@@ -221,3 +225,45 @@ def test_a_certificate_out_of_its_time_is_named_with_both_dates(tmp_path: Path) 
     )
     cert.write_text("no certificate")
     assert "is refused: renew it, or ask the publisher" in certificate_remedy(cert, later)
+
+
+def options(url: str, **given: Any) -> Options:
+    return Options(url, LIST, Path("root.json"), Path("isp"), **given)
+
+
+def test_a_proxy_that_would_not_be_asked_is_refused() -> None:
+    for given in ({"proxy": "http://192.0.2.1:3128"}, {"proxy_file": Path("proxy")}):
+        with pytest.raises(SyncError, match="a feed with http: is on this machine, and no proxy is asked for it"):
+            options("http://127.0.0.1:8443", **given).check()
+        options("https://feed.example", **given).check()
+        options("http://127.0.0.1:8443", mirrors=("https://mirror.example",), **given).check()
+
+
+def test_the_password_of_a_proxy_comes_from_a_file(tmp_path: Path) -> None:
+    with pytest.raises(SyncError, match="which every user of this machine could see") as refused:
+        options("https://feed.example", proxy="http://user:s3cret@192.0.2.1:3128").check()
+    assert "s3cret" not in str(refused.value)
+    (tmp_path / "proxy").write_text("http://user:s3cret@192.0.2.1:3128\n")
+    right = options("https://feed.example", proxy_file=tmp_path / "proxy")
+    right.check()
+    assert right.access().proxy == right.mirror_access().proxy == "http://user:s3cret@192.0.2.1:3128"
+    with pytest.raises(SyncError, match="--proxy, --proxy-file: expected one of them"):
+        options("https://feed.example", proxy="http://192.0.2.1:1", proxy_file=tmp_path / "proxy").check()
+
+
+@pytest.mark.parametrize("name", ["user:s3cret", "s3cret"])
+def test_an_address_with_credentials_is_refused(name: str) -> None:
+    with pytest.raises(SyncError, match="expected an address without user and password") as refused:
+        FeedClient(f"https://{name}@feed.example", LIST, FeedAccess(TOKEN))
+    assert "s3cret" not in str(refused.value)
+    assert "--token-file" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1", "/v1/", "/v1/lists", "/v1/lists/", "/v1/lists/national", "/v1/lists/national/"]
+)
+def test_an_address_with_the_path_of_a_list_is_refused(path: str) -> None:
+    expected = "expected the address of the feed alone, https://feed.example/a: the list's name comes after it"
+    with pytest.raises(SyncError, match=expected):
+        FeedClient(f"https://feed.example/a{path}", LIST, FeedAccess(TOKEN))
+    FeedClient("https://feed.example/v1-mirror/", LIST, FeedAccess(TOKEN)).close()

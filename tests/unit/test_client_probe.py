@@ -16,6 +16,7 @@ import pytest
 from blocklistd.client import probe as module
 from blocklistd.client.probe import Resolver, names_of_test_entries, probe
 from blocklistd.errors import SyncError
+from blocklistd.lines.exceptions import Excepted
 from blocklistd.model import Entry
 from tests.unit.test_client_sync import Scene
 
@@ -153,6 +154,17 @@ def test_without_test_entries_there_is_nothing_to_prove(server: Server) -> None:
     result = probe(Resolver.parse(server.address), snapshot("bad.example", tests=()), None, threading.Event())
     assert (result.outcome, result.is_failure) == (None, True)
     assert "no test entry" in result.why
+
+
+def test_an_excepted_test_entry_is_not_asked_for(server: Server) -> None:
+    resolver, stop = Resolver.parse(server.address), threading.Event()
+    excepted = Excepted(frozenset(), frozenset({TEST}))
+    found = probe(resolver, snapshot(), None, stop, excepted)
+    assert (found.outcome, server.asked) == (None, [])
+    assert "local exceptions take out every test entry" in found.why
+    server.replies = {"second.isp.example": NXDOMAIN, CONTROL: ADDRESS}
+    found = probe(resolver, snapshot(tests=(TEST, "second.isp.example")), None, stop, excepted)
+    assert (found.outcome, set(server.asked)) == ("blocked", {"second.isp.example", CONTROL})
 
 
 def test_a_resolver_may_still_load_the_list(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,6 +286,28 @@ def test_an_older_version_of_the_session_is_refused(scene: Scene) -> None:
     refused(scene, "never goes back")
 
 
+def test_a_state_that_somebody_has_edited_says_how_to_go_on(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    (scene.dir / "state.json").write_bytes(orjson.dumps(scene.state | {"version": 7}))
+    with pytest.raises(SyncError) as caught:
+        scene.sync()
+    assert f"if somebody has changed {scene.dir / 'state.json'} by hand, delete that file alone" in str(caught.value)
+    (scene.dir / "state.json").unlink()
+    assert (scene.sync().how, scene.state["version"]) == ("snapshot", 1)
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])
+def test_a_folder_in_place_of_a_metadata_file_is_replaced(scene: Scene, name: str) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    (scene.dir / "metadata" / name).unlink()
+    (scene.dir / "metadata" / name / "full").mkdir(parents=True)
+    scene.feed.publish("a.example")
+    assert scene.sync().version == 2
+    assert (scene.dir / "metadata" / name).is_file()
+
+
 def test_another_lists_version_is_refused(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
@@ -468,6 +490,19 @@ def test_watching_continues_after_errors_and_prints_each_once(scene: Scene, monk
     assert scene.here == scene.feed.live
     assert re.match(f"{scene.feed.url}, list {LIST}: synced again after \\d failed attempts", watched.said[-1])
     assert watched.is_fresh
+
+
+def test_a_time_without_a_zone_in_the_state_does_not_end_a_watch(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        (scene.dir / "state.json").write_bytes(orjson.dumps(scene.state | {"verified": "2026-11-20T12:00:00"}))
+        scene.feed.change = lambda path, answer: Answer(503)
+        scene.feed.publish("b.example")
+        watched.until(lambda: watched.said)
+        scene.feed.change = lambda path, answer: answer
+        watched.until(lambda: len(watched.results) > 1)
+    assert "the age of the local version is not known" in watched.said[0]
 
 
 def test_a_watch_that_ends_while_it_fails_says_how_old_the_copy_is(scene: Scene) -> None:
