@@ -16,13 +16,14 @@ def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
     from blocklistd.daemon import config_report
+    from blocklistd.daemon.commands.text import paragraph
 
     try:
         read = check(session.path)
         warnings = config_report.warnings_of(read)
         if not session.json:
             for warning in warnings:
-                click.echo(_("warning: {problem}", problem=problem_text(warning)), err=True)
+                paragraph(_("warning: {problem}", problem=problem_text(warning)), err=True)
         if found := config_report.problems_of(read):
             raise ConfigError(found)
     except ConfigError as error:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import alarms, checks, files, names, public_folder, test_entries, values
+from blocklistd.config import alarms, checks, files, names, public_folder, serving, test_entries, values
 from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
 from blocklistd.config.guards import GuardSettings, exceptions_file
@@ -242,7 +242,7 @@ class Config:
     zones: Mapping[str, ZoneSettings] = setting(
         mapping(names.zone, section(ZoneSettings, checks.zone)), default_factory=dict
     )
-    feed: FeedSettings = setting(section(FeedSettings, checks.feed), default_factory=FeedSettings)
+    feed: FeedSettings = setting(section(FeedSettings, serving.check_feed), default_factory=FeedSettings)
     dns: DnsSettings | None = setting(optional(section(DnsSettings)), default=None)
     alarms: AlarmSettings = setting(section(AlarmSettings, alarms.check), default_factory=AlarmSettings)
     ops: OpsSettings = setting(section(OpsSettings), default_factory=OpsSettings)

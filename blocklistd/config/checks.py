@@ -1,4 +1,4 @@
-"""Checks that involve several keys of a section, or several sections.
+"""Checks that involve several keys or sections.
 
 A check runs at the end of its section, and gets the values that are valid; problems of the others are already reported.
 Sections are read in the order of the fields of Config: `keys` and `sources` before `lists`, `lists` before `zones`.
@@ -111,6 +111,8 @@ def source(section: SectionValues) -> None:
         _options(section, form, values["options"])
     if transport is not None and not transport.has_folders and section.is_written("pattern"):
         section.report("pattern", "no such key: the URL names no drop folder")
+    if transport is not None and not transport.takes_receipts and section.is_written("receipts"):
+        section.report("receipts", "no such key: only the feed of another blocklistd takes receipts")
     files.check_authority(section)
     if transport is not None and section.has("auth"):
         _auth(section, transport)
@@ -293,14 +295,6 @@ def control(section: SectionValues) -> None:
             section.report("socket", f"another name: {STATUS_SOCKET} is the socket for every user")
         elif len(os.fsencode(path.with_name(STATUS_SOCKET))) > UNIX_PATH:
             section.report("socket", f"a folder in which {STATUS_SOCKET} is a path of at most {UNIX_PATH} bytes")
-
-
-def feed(section: SectionValues) -> None:
-    """Checks that a feed without TLS listens on loopback addresses only."""
-    if section.has("listen", "tls") and section.values["tls"] is None:
-        outside = [str(address) for address in section.values["listen"] if not address.is_loopback]
-        if outside:
-            section.report("tls", f"cert and key, since {outside[0]} is not loopback")
 
 
 def configuration(section: SectionValues) -> None:

@@ -46,10 +46,16 @@ def check(section: SectionValues) -> None:
     uid = daemon_user(state_dir) if document.check_files else None
     if uid is None:
         return
+    missing = not folder.exists() and not folder.parent.exists() and not folder.is_relative_to(state)
+    if missing:
+        expected = "a folder in one that exists: make it, or mount its disk"
+        document.report_nonfatal(f"{_KEY}.path", expected, f"{settings.path}: there is no folder {folder.parent}")
     gid = grp.getgrnam(settings.group).gr_gid
     if uid and gid not in group_ids(uid):
         expected = f"a group of {user_name(uid)}, who runs the daemon: `usermod -aG {settings.group} {user_name(uid)}`"
         document.report_nonfatal(f"{_KEY}.group", expected, settings.group)
+    if missing:
+        return
     with suppress(PermissionError), as_user(uid):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):

@@ -8,9 +8,10 @@ from pathlib import Path
 from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.public_folder import PublicDirSettings
-from blocklistd.config.reader import choice, config_section, optional, or_off, section, sequence, setting
+from blocklistd.config.reader import SectionValues, choice, config_section, optional, or_off, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import RateLimit, duration, integer
+from blocklistd.limits import LEAST_RATE
 
 
 @config_section
@@ -93,6 +94,18 @@ class FeedSettings:
         first = self.listen[0]
         where = f"FEED:{first.port}" if first.host in ("::", "0.0.0.0") else str(first)
         return self.public_url or f"{'https' if self.tls else 'http'}://{where}"
+
+
+def check_feed(section: SectionValues) -> None:
+    """Checks that a feed without TLS listens on loopback addresses only. Warns of a limit that no client can keep."""
+    if section.has("listen", "tls") and section.values["tls"] is None:
+        outside = [str(address) for address in section.values["listen"] if not address.is_loopback]
+        if outside:
+            section.report("tls", f"cert and key, since {outside[0]} is not loopback")
+    limit = section.values.get("rate_limit")
+    if limit is not None and min(limit.requests, limit.requests * 60 / limit.seconds) < LEAST_RATE:
+        expected = f"at least {LEAST_RATE}/m: one client that waits sends so many when a version arrives"
+        section.document.warn(section.dotted("rate_limit"), expected, str(limit))
 
 
 @config_section

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config import ConnectionBounds, RateLimit, control_socket
+from blocklistd.config import ConnectionBounds, RateLimit, check, control_socket
 from blocklistd.daemon.start import changes_for_a_restart
 
-from .configuring import VALID, places, read
+from .configuring import VALID, places, problems, read
 
 FEED = "  connections: {per_address: 7, total: 20}\n  trusted_proxies: [192.0.2.1, 2001:db8::/32]\n"
 
@@ -88,3 +88,23 @@ def test_the_folder_of_the_static_tree(tmp_path: Path) -> None:
     for wrong in ("state", ".", "state/sealed", "..", "file", "file/public"):
         assert places(tmp_path, text(wrong)) == [(12, "feed.public_dir.path")], wrong
     assert places(tmp_path, f"{VALID}  public_dir: {{path: public}}\n") == [(12, "feed.public_dir.group")]
+
+
+def test_a_static_tree_whose_folder_is_not_there_is_named(tmp_path: Path) -> None:
+    own = grp.getgrgid(os.getgid()).gr_name
+    text = f"{VALID}  public_dir: {{path: {tmp_path}/srv/feed, group: {own}}}\nstate_dir: state\n"
+    (problem,) = problems(tmp_path, text)
+    assert f"{tmp_path}/srv/feed: there is no folder {tmp_path}/srv" in str(problem)
+    (tmp_path / "srv").mkdir()
+    assert read(tmp_path, text).feed.public_dir is not None
+
+
+@pytest.mark.parametrize(
+    ("rate", "warns"),
+    [("5/m", True), ("1/s", True), ("100/h", True), ("20/m", False), ("600/m", False), ("off", False)],
+)
+def test_a_limit_that_no_client_can_keep_is_a_warning(tmp_path: Path, rate: str, warns: bool) -> None:
+    path = tmp_path / "blocklistd.yaml"
+    path.write_text(f"{VALID}  rate_limit: {rate}\n")
+    found = [str(one) for one in check(path).warnings]
+    assert [f"found {rate}, expected at least 20/m" in one for one in found] == [True] * warns

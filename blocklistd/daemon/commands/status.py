@@ -103,7 +103,8 @@ def _show(status: Document, values: Values) -> None:
         click.echo()
         click.echo(_("root.json {version} expires {expiry}", version=root["version"], expiry=expiry(root)))
     for alarm in status.get("alarms", ()):
-        click.secho(f"\n{known(alarm)}", fg="red", err=True)
+        click.echo(err=True)
+        paragraph(known(alarm), fg="red", err=True)
     for one in status.get("undelivered", ()):
         name = f"{one['alarm']} {one['subject']}".strip()
         text = ngettext(
@@ -114,7 +115,8 @@ def _show(status: Document, values: Values) -> None:
             alarm=name,
             state=_(one["state"]),
         )
-        click.secho("\n" + text + (f": {known(one['reason'])}" if one["reason"] else ""), fg="red", err=True)
+        click.echo(err=True)
+        paragraph(text + (f": {known(one['reason'])}" if one["reason"] else ""), fg="red", err=True)
 
 
 def _held(one: dict[str, Any]) -> tuple[object, ...]:

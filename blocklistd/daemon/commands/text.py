@@ -152,14 +152,16 @@ def escaped(text: str) -> str:
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
-def paragraph(text: str, indent: str = "") -> None:
+def paragraph(text: str, indent: str = "", *, fg: str | None = None, err: bool = False) -> None:
     """Prints a text: on a terminal in lines of at most COLUMNS characters, in a pipe in one line. Ids, names and dates
-    are not divided. `indent` begins the first line, and twice each further one."""
-    if os.isatty(1):
+    are not divided. `indent` begins the first line, and twice each further one. `fg`: its colour on a terminal; `err`:
+    on stderr."""
+    if os.isatty(2 if err else 1):
         wrapper = textwrap.TextWrapper(COLUMNS, indent, 2 * indent, break_on_hyphens=False, break_long_words=False)
-        click.echo(wrapper.fill(text))
+        text = wrapper.fill(text)
     else:
-        click.echo(indent + text)
+        text = indent + text
+    click.secho(text, fg=fg, err=err)
 
 
 def held_by(reason: Mapping[str, str]) -> str:
