@@ -134,6 +134,16 @@ class Event(LogEvent):
         "source {source}: the pull could not be recorded: {reason}",
         "The result of the pull applies, but `blocklistd source show` lacks it. Do what the reason says.",
     )
+    SOURCE_RECEIPTS_NOT_SENT = (
+        WARNING,
+        "source {source}: receipts can't be sent to its publisher, and are sent again: {reason}",
+        "The publisher does not learn what is applied here. Blocking goes on. Do what the reason says.",
+    )
+    SOURCE_RECEIPT_REFUSED = (
+        WARNING,
+        "source {source}: its publisher refused the receipt of {node} for version {version} with {status}",
+        "It is not sent again. Ask the publisher.",
+    )
     SOURCE_BODY_DAMAGED = (
         WARNING,
         "source {source}: its last body is damaged or missing: the next one is read completely",

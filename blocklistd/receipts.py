@@ -24,7 +24,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Final, NamedTuple
 
-from blocklistd.limits import LISTENED_MINUTES, MAX_NODE_NAME, SILENT_HOURS
+from blocklistd.limits import LISTENED_MINUTES, MAX_NODE_NAME, NODE_CLOCK_SLACK, SILENT_HOURS
 from blocklistd.model import SubscriberId
 
 SILENT_AFTER: Final = timedelta(hours=SILENT_HOURS)
@@ -32,6 +32,9 @@ LISTENED: Final = timedelta(minutes=LISTENED_MINUTES)
 STATES: Final = ("failed", "partial", "applied")
 """The states of receipts. Of two receipts of one second, the one with the later state here is newer."""
 PROBES: Final = ("blocked", "resolves")
+CLOCKS: Final = ("behind", "ahead")
+"""The errors of a node's clock."""
+CLOCK_SLACK: Final = timedelta(seconds=NODE_CLOCK_SLACK)
 NODE: Final = re.compile(f"[A-Za-z0-9._-]{{1,{MAX_NODE_NAME}}}")
 """Names of nodes in receipts."""
 MAX_VERSION: Final = 10**18 - 1
@@ -77,14 +80,16 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a node reports of a version. `applied_at`: by the node's clock. `probe`: what a test entry answered on the
-    node's own resolver; None if it was not asked."""
+    """What a node reports of a version. `applied_at`: by the node's clock until `arrived`, then by the publisher's.
+    `probe`: what a test entry answered on the node's own resolver; None if it was not asked. `clock`: the error of the
+    node's clock, one of CLOCKS; None if there is none, or before `arrived`."""
 
     version: int
     state: str
     reason: str | None
     applied_at: datetime
     probe: str | None = None
+    clock: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -106,9 +111,15 @@ class Receipt:
         mine, other = ((one.version, one.state, one.reason, one.probe) for one in (self, before))
         return mine == other
 
-    def arrived(self, received: datetime) -> Receipt:
-        """The receipt by the publisher's clock: nothing is applied after its receipt was received."""
-        return replace(self, applied_at=min(self.applied_at, received))
+    def arrived(self, published: datetime, received: datetime) -> Receipt:
+        """The receipt by the publisher's clock: a version is applied after it was published, and before its receipt is
+        received. A time that is further outside than CLOCK_SLACK is not believed: the time of arrival counts instead.
+        """
+        if self.applied_at < published - CLOCK_SLACK:
+            return replace(self, applied_at=received, clock="behind")
+        if self.applied_at > received + CLOCK_SLACK:
+            return replace(self, applied_at=received, clock="ahead")
+        return replace(self, applied_at=min(max(self.applied_at, published), received))
 
 
 class Probe(NamedTuple):

@@ -6,7 +6,8 @@ No report contains anything of an entry.
 - Progress: the stages of one command that are in progress. `track_progress` binds it to the command's task.
 - Pull: `Telemetry.time_pull` starts its clock, `record_release` reads that clock.
 - Active alarm: a kind and a subject, each pair at most once. `raise_alarm` makes it active or changes its text, `clear`
-  ends it; each of these changes is logged once. Alarms are in memory only: a restart clears all of them.
+  ends it; each of these changes is logged once. Alarms are in memory only: a restart clears all of them, and raises
+  those again whose cause persists.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ NO_TELEMETRY: Final = Telemetry()
 ALARMS: Final = {
     "candidate_waiting": "a candidate has been held for longer than `alarms.review_within`",
     "certificate": "a certificate expires soon, or has expired",
-    "client_ahead": "a subscriber or secondary knows a higher version or serial than this publisher",
+    "client_ahead": "a subscriber or secondary claims to hold a higher version or serial than the newest",
     "clock": "the clock is behind the newest recorded time, or was set far ahead",
     "configuration": "a start found an error in the configuration that a reload would refuse",
     "database": "SQLite found damage in the database",
@@ -188,18 +189,6 @@ class ActiveAlarms:
         """Ends all alarms of a kind."""
         for subject in self.subjects(kind):
             self.clear(kind, subject)
-
-    def raise_client_ahead(self, subject: str, knows: str, ours: int) -> None:
-        """Raises an alarm: an authenticated client knows a higher version or serial than `ours`, the newest here.
-
-        Logged once for each subject. `knows` is the first half of the text: who knows which number.
-        """
-        if subject not in self.subjects("client_ahead"):
-            text = (
-                f"{knows}, but the newest here is {ours}: either another publisher gave that number, or an older "
-                f"state was restored here; in the second case run `blocklistd start-above N`"
-            )
-            self.raise_alarm("client_ahead", subject, text)
 
     def subjects(self, kind: str) -> set[str]:
         """The subjects of the active alarms of a kind."""

@@ -33,6 +33,11 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
+def rfc3339_precise(time: datetime) -> str:
+    """The text of a time by RFC 3339, in UTC and milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 def utc_now() -> datetime:
     """The time of the system's clock. Only for code that does I/O; pure code gets the time as an argument."""
     return datetime.now(UTC)

@@ -154,7 +154,8 @@ class SourceSettings:
 
     `folder` is the folder of the configuration file; a relative `file:` URL starts there. `max_age` and `max_unchanged`
     are the times after which an alarm is raised. `decrypt`: the secret key of bodies that arrive encrypted. A source in
-    quarantine is pulled, but no list uses it.
+    quarantine is pulled, but no list uses it. `receipts`: the name of this machine in the receipts that the publisher
+    of the source gets; None: it gets none.
     """
 
     id: SourceId = derived(lambda node: SourceId(node.name))
@@ -177,6 +178,7 @@ class SourceSettings:
     evidence: EvidenceSettings = setting(section(EvidenceSettings), default_factory=EvidenceSettings)
     decrypt: Secret | None = setting(optional(_decrypt), default=None)
     quarantine: bool = setting(values.boolean, default=False)
+    receipts: str | None = setting(optional(values.node_name), default=None)
 
     @property
     def body_format(self) -> str:

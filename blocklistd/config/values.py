@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 from blocklistd.config.document import MAX_EXCERPT, ConfigNode, InvalidValue, Reader, excerpt
 from blocklistd.config.reader import choice
 from blocklistd.language import LANGUAGES
-from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
+from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MAX_NODE_NAME, MIB
+from blocklistd.receipts import NODE
 from blocklistd.sources.formats.dates import canonical_date, is_zone, zone_names
 
 Str = TypeVar("Str", bound=str)
@@ -103,6 +104,10 @@ share: Final = Reader("a share like 10%", _share)
 boolean: Final = Reader("`true` or `false`", lambda node: match("true|false", node.text())[0] == "true")
 text: Final = Reader("a text", ConfigNode.text)
 language: Final[Reader[str]] = choice(*LANGUAGES)
+node_name: Final = Reader(
+    f"1 to {MAX_NODE_NAME} letters, digits, dots, hyphens or underscores",
+    lambda node: match(NODE.pattern, node.text())[0],
+)
 
 
 def _text_or_null(node: ConfigNode) -> str | None:

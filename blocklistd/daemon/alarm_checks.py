@@ -12,6 +12,7 @@
 | candidate_waiting | candidate | its list has waited for a decision on its cause for longer than alarms.review_within |
 | list_frozen | list | the list is frozen for longer than alarms.review_within |
 | entries_due | list | entries of the list, which has at_end: review, are due for longer than alarms.review_within |
+| client_ahead | list or zone | a client claims to hold a higher number than ours, for a day (serve/claims.py) |
 | policy_rejected | list | a reviewer rejected what is configured for the list |
 """
 
@@ -27,13 +28,13 @@ from sqlalchemy import Connection
 from blocklistd.config import Config
 from blocklistd.config.files import RENEW
 from blocklistd.daemon import alarm_texts
-from blocklistd.errors import ConfigProblem
+from blocklistd.errors import ConfigProblem, StoreError
 from blocklistd.model import ListId
 from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.trust import Trust
-from blocklistd.store import candidates
+from blocklistd.store import candidates, client_claims
 from blocklistd.store.files import is_read_only
 from blocklistd.store.freezing import frozen_lists
 from blocklistd.store.pulls import source_states
@@ -91,6 +92,7 @@ class AlarmChecks:
         self.check_clock()
         now, alarms = self._resources.clock(), self._resources.alarms
         self._check_disk()
+        await self._check_claims()
         alarms.set_alarm("root", text=self._trust().alarm(now))
         self._check_certificates(now)
         await self._check_policies()
@@ -108,6 +110,18 @@ class AlarmChecks:
         rejected = await self._resources.database.reading(self._rejected)
         texts: dict[str, str] = {name: found.sentence for name, found in rejected.items()}
         self._resources.alarms.set_all("policy_rejected", texts)
+
+    async def _check_claims(self) -> None:
+        """Ends the alarms of claims by clients, and stores these claims if they have changed."""
+        claims, database = self._resources.claims, self._resources.database
+        claims.refresh()
+        if claims.changed and not database.read_only and database.halted is None:
+            rows, claims.changed = claims.rows, False
+            try:
+                await database.writing(lambda connection: client_claims.replace(connection, rows))
+            except StoreError:
+                claims.changed = True
+                raise
 
     def _check_disk(self) -> None:
         store, text = self._resources.store, None

@@ -19,7 +19,7 @@ import functools
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from blocklistd import __version__
@@ -37,9 +37,10 @@ from blocklistd.limits import THREADS
 from blocklistd.ops import loop, systemd
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
+from blocklistd.serve.claims import Claims
 from blocklistd.serve.http.certificate import ServedCertificate
 from blocklistd.signing.trust import finish_staged, load_trust, roots_dir
-from blocklistd.store import upkeep
+from blocklistd.store import client_claims, upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater, suspected_loss
 from blocklistd.store.numbers import newest_time
@@ -153,8 +154,11 @@ class Application:
         except StoreError as error:  # a damaged database page: serve the lists that can be read
             Event.STATE_NOT_CHECKED.log(log, reason=error)
             reason = None
+        claims = Claims(alarms, self._clock)
+        with suppress(StoreError):  # the check of the database reports it
+            claims.load(await database.reading(client_claims.load))
         verified = Verified(store.sealed)
-        return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), reason
+        return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water, claims), reason
 
     def _handle_signals(self) -> None:
         running = asyncio.get_running_loop()

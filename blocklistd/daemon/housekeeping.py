@@ -15,6 +15,7 @@
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 | nodes: record what secondaries hold, check the nodes of subscribers | every minute, and soon after receipts |
 | receipts: delete old ones | every UPKEEP_MINUTES |
+| source receipts: send those of sources to their publishers | every minute, and after each pull |
 
 The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
 the pulls: an error raises an alarm, and the task is tried again.
@@ -46,7 +47,8 @@ from blocklistd.times import utc_now
 class Housekeeping:
     """Schedules the recurring work. `config` returns the running configuration; `check_names` reads changed names of
     guards, `count_due` counts the entries that are due, `check_nodes` checks the nodes of subscribers,
-    `expire_receipts` deletes old receipts. A start and each reload call `schedule`."""
+    `expire_receipts` deletes old receipts, `send_receipts` sends those of sources. A start and each reload call
+    `schedule`."""
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Housekeeping:
         count_due: Callable[[], Awaitable[None]],
         check_nodes: Callable[[], Awaitable[None]],
         expire_receipts: Callable[[], Awaitable[None]],
+        send_receipts: Callable[[], Awaitable[None]],
     ) -> None:
         self._resources = resources
         self._scheduler = scheduler
@@ -75,6 +78,7 @@ class Housekeeping:
         self._count_due = count_due
         self._check_nodes = check_nodes
         self._expire_receipts = expire_receipts
+        self._send_receipts = send_receipts
         self._tasks = tasks
         self._config = config
         self._is_start = True
@@ -101,6 +105,7 @@ class Housekeeping:
             ("alarms", timedelta(minutes=1), self._check_alarms),
             ("nodes", timedelta(minutes=1), self._check_nodes),
             ("receipts", timedelta(minutes=UPKEEP_MINUTES), self._expire_receipts),
+            ("source receipts", timedelta(minutes=1), self._send_receipts),
         ):
             self._scheduler.run_every(name, every, self._tasks.retried(name, work))
         await self._tasks.do("schedule pulls", self._schedule_pulls)
@@ -123,6 +128,10 @@ class Housekeeping:
     async def check_nodes(self) -> None:
         """Checks the nodes of subscribers. Never raises an error."""
         await self._tasks.do("nodes", self._check_nodes)
+
+    async def send_receipts(self) -> None:
+        """Sends the receipts of sources to their publishers. Never raises an error."""
+        await self._tasks.do("source receipts", self._send_receipts)
 
     def check_nodes_soon(self) -> None:
         """Called after nodes have changed. Many changes in a second lead to one check."""

@@ -50,9 +50,9 @@ class Listeners:
         self._parts = parts
         self._dns: list[Address] = []
         self._xot: list[Address] = []
-        feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
+        feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.claims)
         events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
-        receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.alarms)
+        receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.claims)
         exports = ExportHandler(parts.live_lists, parts.renderings)
         authorize = AuthorizeHandler(parts.live_lists, parts.access)
         handlers = (feed, exports, receipts, events, authorize, description)

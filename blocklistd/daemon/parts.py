@@ -53,6 +53,7 @@ from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
+from blocklistd.pipeline.source_receipts import SourceReceipts
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.zones import Zones, ZoneView
@@ -110,6 +111,7 @@ class Parts:
         )
         self.receipts = ReceiptBook(resources, lambda: self.housekeeping.check_nodes_soon())
         self.nodes = Nodes(resources, self.zones, self.receipts.forget_names)
+        self.source_receipts = SourceReceipts(resources, self.nodes, lambda: self.releases.sources)
         self.node_checks = NodeChecks(resources, self.nodes)
         self.catalogs = catalog_publisher(resources, self.served_zones, self.configured, self._announce)
         # parts that change a list
@@ -137,6 +139,7 @@ class Parts:
             resources, self.live_lists, self.tasks, self.releases.in_background, self.repair_file
         )
         self.publisher.on_served = self.public_tree.request
+        resources.claims.on_claim = self._check_alarms
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
@@ -144,6 +147,7 @@ class Parts:
             count_due=self.due_counts.refresh,
             check_nodes=self.node_checks.check,
             expire_receipts=self.nodes.expire,
+            send_receipts=self.source_receipts.send,
         )
 
     def configured(self) -> Config:
@@ -237,7 +241,7 @@ class Parts:
 
     async def resume(self) -> None:
         """After `start-above`: serves the lists and zones of the store under the new numbers, and ends the halt."""
-        self.resources.alarms.clear_all("client_ahead")
+        self.resources.claims.forget_all()
         self.alarms.check_clock()
         if self.halted is None:
             await self.serve_lists()
@@ -312,8 +316,12 @@ class Parts:
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.count_due())
-        self.releases.in_background(self.housekeeping.check_alarms())
+        self._check_alarms()
         self.releases.in_background(self.housekeeping.expire())
+        self.releases.in_background(self.housekeeping.send_receipts())
+
+    def _check_alarms(self) -> None:
+        self.releases.in_background(self.housekeeping.check_alarms())
 
     def repair_file(self, digest: Sha256) -> None:
         """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""

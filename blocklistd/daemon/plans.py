@@ -211,6 +211,7 @@ def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> S
         max_future=verify.max_future,
         max_age=found.max_age,
         secret=None if found.decrypt is None or unusable else secret_key(found.decrypt),
+        receipts=found.receipts or "",
     )
 
 

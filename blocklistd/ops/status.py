@@ -275,8 +275,8 @@ def _lowest(nodes: Sequence[JudgedNode]) -> Document:
 
 
 def _node(one: JudgedNode) -> Document:
-    """A node of a list. `version`: the highest that is live there; `reported`, `state`, `reason`, `applied_at`: of its
-    newest receipt. `probe`: its last one, and `probed`: when that was sent."""
+    """A node of a list. `version`: the highest that is live there; `reported`, `state`, `reason`, `applied_at`, `clock`
+    (receipts.CLOCKS): of its newest receipt. `probe`: its last one, and `probed`: when that was sent."""
     newest, probed = one.node.newest, one.node.probed
     return {
         "node": one.place.node,
@@ -288,6 +288,7 @@ def _node(one: JudgedNode) -> Document:
         "state": newest.state,
         "reason": newest.reason,
         "applied_at": rfc3339(newest.applied_at),
+        "clock": newest.clock,
         "probe": probed.answer if probed else None,
         "probed": rfc3339(probed.time) if probed else None,
         "late": one.late,

@@ -130,9 +130,7 @@ class Nodes:
                     continue
                 before = self._recorded.get(place)
                 if before is None or before[0] != serial:
-                    arrived.append(
-                        ReceivedReceipt(place, Receipt(serial, "applied", None, since), since, sighting.seen)
-                    )
+                    arrived.append(ReceivedReceipt(place, Receipt(serial, "applied", None, since), sighting.seen))
                 elif (sighting.seen - before[1]).total_seconds() >= USE_RECORDED:
                     seen[place] = sighting.seen
                 else:

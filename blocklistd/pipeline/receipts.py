@@ -63,7 +63,7 @@ class ReceiptBook:
         outcome = Taken.BUSY
         if len(self._waiting) < MAX_RECEIPTS_WAITING:
             now, place = self._resources.clock(), NodePlace(subscriber.id, Copied.LIST, list_id, node)
-            arrived = ReceivedReceipt(place, receipt.arrived(now), receipt.applied_at, now)
+            arrived = ReceivedReceipt(place, receipt, now)
             waiting = _Waiting(arrived, subscriber.lists, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
             if self._writing is None:

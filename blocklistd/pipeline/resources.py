@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from blocklistd.jobs.runner import Jobs
+from blocklistd.serve.claims import Claims
 from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.store import Store
@@ -16,7 +17,8 @@ from blocklistd.times import Clock
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The state on the disk (`store`, `database`), the sealed files that are known to be intact (`verified`), the
-    processes that run jobs, the clock, the telemetry, the active alarms, and the highest numbers that were served."""
+    processes that run jobs, the clock, the telemetry, the active alarms, the highest numbers that were served, and the
+    claims of clients to hold higher ones."""
 
     store: Store
     database: Database
@@ -26,3 +28,4 @@ class Resources:
     telemetry: Telemetry
     alarms: ActiveAlarms = field(default_factory=ActiveAlarms)
     high_water: HighWater = field(default_factory=HighWater)
+    claims: Claims = field(default_factory=Claims)

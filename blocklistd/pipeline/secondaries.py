@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 
 from blocklistd.limits import MAX_SECONDARIES, POLL_TO_TRANSFER, SECONDARY_KNOWN
 from blocklistd.rpz.wire import wire_name
+from blocklistd.serve.claims import Claims
 from blocklistd.serve.dns.query import SecondaryRequest
 from blocklistd.serve.dns.transfer import unwrap_serial
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
-from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import Clock
 
 _FOLLOWED: Final = timedelta(seconds=POLL_TO_TRANSFER)
@@ -64,10 +64,10 @@ class Sighting:
 class Secondaries:
     """The secondaries of the zones in `zones`, in memory only: nothing is known after a restart."""
 
-    def __init__(self, zones: Zones, clock: Clock, alarms: ActiveAlarms | None = None) -> None:
+    def __init__(self, zones: Zones, clock: Clock, claims: Claims | None = None) -> None:
         self._zones = zones
         self._clock = clock
-        self._alarms = alarms or ActiveAlarms()
+        self._claims = claims or Claims()
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         """By subscriber and zone (in wire format), then by address."""
 
@@ -108,11 +108,13 @@ class Secondaries:
             del known[next(iter(known))]
 
     def _unwrapped(self, seen: SecondaryRequest, serial: int) -> int | None:
-        """Unwrap the serial that the secondary names. Raises an alarm if no such serial was made here yet."""
+        """Unwrap the serial that the secondary names. It is a claim if no such serial was made here."""
         asked, view = unwrap_serial(serial, seen.current), self._zones.view_for(seen.zone, seen.peer.subscriber)
         if view is not None and asked > view.serial:
-            knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
-            self._alarms.raise_client_ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
+            who, subject = seen.peer.subscriber, f"zone {view.plan.name}"
+            self._claims.claim(
+                who, subject, f"a secondary of {who} has serial {serial} of {subject}", view.serial % 2**32
+            )
         return asked
 
     def known(self, subscriber: str, zone: str) -> dict[str, Sighting]:

@@ -25,6 +25,7 @@ class SourcePlan:
     verification keys as that proof reads them. `lists`: the lists that take the source, in any order. `options`: more
     options of the format (FormatOptions). `unusable`: if not empty, each pull fails with this text, since a file that
     the source needs can't be read. `secret`: the key that decrypts the body; None if the body is not encrypted.
+    `receipts`: this machine's name in the receipts that its publisher gets; "": it gets none.
     """
 
     id: SourceId
@@ -43,6 +44,7 @@ class SourcePlan:
     options: dict[str, Any] = field(default_factory=dict)
     unusable: str = ""
     secret: str | None = field(default=None, repr=False)
+    receipts: str = ""
 
     @property
     def proves_origin(self) -> bool:

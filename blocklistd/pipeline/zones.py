@@ -75,7 +75,7 @@ class ZonePublisher:
         """By zone: held while its next serial or its files are made."""
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._differences = ZoneDifferences(resources)
-        self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
+        self.secondaries = Secondaries(zones, resources.clock, resources.claims)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
         """Zones with a damaged file, and a description of the damage."""

@@ -39,7 +39,7 @@ log: Final = logging.getLogger(__name__)
 
 EPOCH: Final = "epoch"  # keys in `meta`
 STATE: Final = "state"
-NEWEST_MIGRATION: Final = "0013"
+NEWEST_MIGRATION: Final = "0016"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
 

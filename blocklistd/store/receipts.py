@@ -25,23 +25,16 @@ _LOOKED_UP: Final = 200  # keys in one statement
 
 @dataclass(frozen=True, slots=True)
 class ReceivedReceipt:
-    """A receipt that has arrived. `receipt`: by the publisher's clock (Receipt.arrived); `claimed`: the time that the
-    node claims, which may be later."""
+    """A receipt that has arrived, as the node sent it, and when it was received."""
 
     place: NodePlace
     receipt: Receipt
-    claimed: datetime
     received: datetime
 
     @property
     def version(self) -> CopiedVersion:
         """What the receipt is for."""
         return CopiedVersion(self.place.copied, self.place.subject, self.receipt.version)
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether the node's clock is ahead of the publisher's."""
-        return self.claimed > self.received
 
 
 class CopiedVersion(NamedTuple):
@@ -69,12 +62,14 @@ def record(connection: Connection, arrived: list[ReceivedReceipt]) -> Recorded:
     missing, repeated = set[int](), set[int]()
     changed_nodes, changed_versions = set[NodePlace](), dict[tuple[Any, ...], datetime]()
     for number, one in enumerate(arrived):
-        place, receipt, key = one.place, one.receipt, (*one.place, one.receipt.version)
-        if one.version not in exist:
+        place, key, published_at = one.place, (*one.place, one.receipt.version), exist.get(one.version)
+        if published_at is None:
             missing.add(number)
             continue
+        receipt = one.receipt.arrived(published_at, one.received)
+        is_corrected = receipt.applied_at != one.receipt.applied_at  # perhaps to the time of arrival
         before, node = of_versions.get(key), known.get(place)
-        if before is not None and receipt.repeats(before.newest) and (one.is_ahead or receipt == before.newest):
+        if before is not None and receipt.repeats(before.newest) and (is_corrected or receipt == before.newest):
             repeated.add(number)
             continue
         of_versions[key] = before.with_receipt(receipt) if before is not None else Reported.of(receipt)
@@ -178,12 +173,13 @@ _TABLES: Final[Mapping[Copied, tuple[Table, Column[Any], Column[Any]]]] = {
 """The tables of what is published, each with the columns of name and number."""
 
 
-def _existing(connection: Connection, requested: set[CopiedVersion]) -> set[CopiedVersion]:
-    found = set()
-    for copied, (_, name, number) in _TABLES.items():
+def _existing(connection: Connection, requested: set[CopiedVersion]) -> dict[CopiedVersion, datetime]:
+    """Those of the versions that were published, and when."""
+    found = dict[CopiedVersion, datetime]()
+    for copied, (table, name, number) in _TABLES.items():
         keys = [(subject, version) for kind, subject, version in requested if kind is copied]
-        rows = _where_in(connection, select(name, number), [name, number], keys)
-        found |= {CopiedVersion(copied, subject, version) for subject, version in map(tuple, rows)}
+        rows = _where_in(connection, select(name, number, table.c.time), [name, number], keys)
+        found |= {CopiedVersion(copied, subject, version): time for subject, version, time in map(tuple, rows)}
     return found
 
 
@@ -215,7 +211,7 @@ def _place_values(place: NodePlace) -> dict[str, Any]:
 
 def _node(row: Row[Any]) -> Node:
     probed = Probe(row.probed_version, row.probed_at, row.probed) if row.probed is not None else None
-    newest = Receipt(row.reported, row.state, row.reason, row.applied_at, row.probe)
+    newest = Receipt(row.reported, row.state, row.reason, row.applied_at, row.probe, row.clock)
     return Node(row.since, row.seen, newest, row.version, probed)
 
 
@@ -227,6 +223,7 @@ def _node_values(place: NodePlace, node: Node) -> dict[str, Any]:
         "version": node.version,
         "reported": newest.version,
         **_said(newest),
+        "clock": newest.clock,
         "probed_version": probed.version if probed else None,
         "probed_at": probed.time if probed else None,
         "probed": probed.answer if probed else None,

@@ -158,6 +158,7 @@ nodes = Table(
     Column("probed_version", BigInteger, comment="version of the newest probe; null: none"),
     Column("probed_at", Time),
     Column("probed", String(8), comment="blocked, resolves"),
+    Column("clock", String(8), comment="error of the node's clock, by the newest receipt: behind, ahead; null: none"),
 )
 
 # What a node reported of each version; kept for RECEIPT_DAYS (receipts.Reported).
@@ -176,4 +177,26 @@ receipts = Table(
     Column("live", Time, comment="since when the version is live at the node; null: it failed"),
     Column("received", Time, nullable=False),
     Index("ix_receipts_received", "received"),
+)
+
+# From which version on a list has all that a version of its source says; the source is a list of another blocklistd.
+source_versions = Table(
+    "source_versions",
+    metadata,
+    Column("list", ForeignKey("lists.id"), primary_key=True),
+    Column("source", String(32), primary_key=True),
+    Column("session", String(64), primary_key=True, comment="of the source's own list"),
+    Column("source_version", BigInteger, primary_key=True),
+    Column("version", Integer, nullable=False, comment="of this list"),
+    Column("time", Time, nullable=False, comment="since when the list has it"),
+)
+
+# Clients that claimed to hold a number above the newest one here (serve/claims.py).
+client_claims = Table(
+    "client_claims",
+    metadata,
+    Column("subscriber", String(64), primary_key=True),
+    Column("subject", String(300), primary_key=True, comment="list or zone, with its name"),
+    Column("time", Time, nullable=False, comment="of the first claim"),
+    Column("text", Text, nullable=False, comment="of the alarm"),
 )

@@ -106,6 +106,12 @@ class Chain:
         every = ("a.example", "b.example", "c.example", "d.example", "evil.example")
         return all(self.resolver.blocked(name) is (name in names) for name in every)
 
+    def receipts(self) -> dict[str, tuple[int, str, str | None]]:
+        """What the publisher knows of the nodes of the edge. A pull makes the edge send what is due."""
+        self.edge.pull("publisher")
+        nodes = self.publisher.ask("status").json["subscribers"]["edge"]["nodes"]
+        return {node["node"]: (node["version"], node["state"], node["reason"]) for node in nodes}
+
     def ids(self) -> dict[str, str]:
         """The ids of the list's entries at the edge, by name: those that the publisher gave."""
         lines = self.edge.snapshot("national", self.token).splitlines()
@@ -142,6 +148,8 @@ def test_a_hostile_middle_changes_nothing_and_an_absent_publisher_neither(chain:
     chain.proxy.change = lambda at, status, headers, body: (status, headers, body)
     assert edge.pull("publisher")["outcome"] in ("published", "unchanged")
     resolver.wait(lambda: chain.blocks("a.example", "b.example", "d.example"))
+    reported = {"edge-1": (2, "applied", None), "edge-1-resolver-127.0.0.1": (2, "applied", None)}
+    resolver.wait(lambda: chain.receipts() == reported)
 
     # the publisher is away for longer than the zone may be old at the resolver
     chain.publisher.stop()
@@ -198,6 +206,8 @@ def test_local_exceptions_are_not_blocked_until_they_end(chain: Chain) -> None:
     assert 'rule="exception"} 2.0' in edge.ops("/metrics").body.decode()
     explained = edge.ask("entry explain", list="national", entry="a.example").json
     assert "exceptions" in json.dumps(explained)
+    partial = 1, "partial", "2 entries are withheld by local exceptions"
+    resolver.wait(lambda: chain.receipts() == {"edge-1": partial, "edge-1-resolver-127.0.0.1": partial})
 
     # an entry that has an exception before it is listed never goes live; one that ends comes back by itself
     chain.publish("a.example", "b.example", "c.example", "d.example")

@@ -56,7 +56,7 @@ def test_the_order_of_arrival_changes_nothing(data: st.DataObject) -> None:
                 number += 1
                 with versions.database.write() as connection:
                     done = receipts.record(
-                        connection, [ReceivedReceipt(place(node), one, one.applied_at, RECEIVED) for node, one in batch]
+                        connection, [ReceivedReceipt(place(node), one, RECEIVED) for node, one in batch]
                     )
                 assert not done.missing
             with versions.database.read() as connection:

@@ -11,7 +11,7 @@ Change = Callable[[str, int, dict[str, str], bytes], tuple[int, dict[str, str], 
 
 
 class LyingFeed(ThreadingHTTPServer):
-    """The proxy. `change(path, status, headers, body)` returns each answer to send; `paths`: the requested paths."""
+    """The proxy. `change(path, status, headers, body)` returns each answer to send; `paths`: those of GET requests."""
 
     daemon_threads = True
 
@@ -39,10 +39,18 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_POST(self) -> None:
+        self._forward(self.rfile.read(int(self.headers["Content-Length"])))
+
     def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        self._forward()
+
+    def _forward(self, sent: bytes | None = None) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
         try:
-            connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+            connection.request(self.command, self.path, sent, headers)
         except ConnectionRefusedError:  # the feed is stopped
             self.send_error(502)
             return
@@ -50,7 +58,6 @@ class _Handler(BaseHTTPRequestHandler):
         kept = {k: v for k, v in answer.getheaders() if k.lower() in ("etag", "content-encoding", "content-type")}
         status, headers, body = answer.status, kept, answer.read()
         connection.close()
-        self.server.paths.append(self.path)
         status, headers, body = self.server.change(self.path, status, headers, body)
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():

@@ -140,9 +140,13 @@ def test_a_node_with_a_wrong_clock_is_shown(feed: Feed) -> None:
     assert (isp.send(node="past", applied_at=past).status, isp.send(node="future", applied_at=future).status) == (
         204,
     ) * 2
-    times = {node["node"]: node["applied_at"] for node in isp.shown["nodes"]}
-    assert times["past"] == past
-    assert times["future"] <= now(), "not after the receipt arrived"
+    nodes = {node["node"]: node for node in isp.shown["nodes"]}
+    assert {name: node["clock"] for name, node in nodes.items()} == {"past": "behind", "future": "ahead"}
+    for node in nodes.values():
+        assert feed.status["published"] <= node["applied_at"] <= now(), "the time of arrival"
+    text = feed.daemon.cli("subscriber", "show", "clocks", "-c", str(feed.daemon.path)).stdout.decode()
+    assert "its clock is BEHIND" in text
+    assert isp.send(node="past", applied_at="2026-11-20T12:00:00.123456789123Z").status == 204
     assert isp.send(node="past").status == 204
 
 

@@ -13,10 +13,13 @@ import pytest
 
 from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.housekeeping import Housekeeping
+from blocklistd.limits import CLAIM_ALARM_HOURS, CLAIM_DAYS
 from blocklistd.model import IntakeReport, ListId, Outcome, SourceId
 from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.serve.claims import Claims
+from blocklistd.store import client_claims
 from blocklistd.store.pulls import accept_body, record_pull
 from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import VALID, read
@@ -55,14 +58,16 @@ class Scene:
             return self.now
 
         store = self.versions.store
+        self.claims = Claims(self.active, clock)
         found = SimpleNamespace(clock=clock, alarms=self.active, database=self.versions.database, store=store)
+        found.claims = self.claims
         resources: Any = found
         checked: Any = clock
         checked.wrong = None
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
-        nobody.check_nodes = nobody.expire_receipts = print
+        nobody.check_nodes = nobody.expire_receipts = nobody.send_receipts = print
         self.alarms = AlarmChecks(
             resources, lambda: trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
         )
@@ -80,6 +85,7 @@ class Scene:
             nobody.count_due,
             nobody.check_nodes,
             nobody.expire_receipts,
+            nobody.send_receipts,
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:
@@ -148,3 +154,18 @@ async def test_a_start_pulls_a_source_whose_last_pull_failed(
     await scene.housekeeping.schedule()
     assert scene.scheduler.pulls == {"pull hotline-a": NOW}, "a reload leaves it its time"
     assert scene.active.texts() == []
+
+
+async def test_claims_of_clients_are_stored_and_their_alarms_end(scene: Scene) -> None:
+    scene.claims.claim("isp", "list national", "isp has version 9", 4)
+    await scene.look()
+    assert scene.active.subjects("client_ahead") == {"list national"}
+    with scene.versions.database.read() as connection:
+        assert client_claims.load(connection) == scene.claims.rows
+    scene.now += timedelta(hours=CLAIM_ALARM_HOURS)
+    await scene.look()
+    assert scene.active.subjects("client_ahead") == set()
+    scene.now += timedelta(days=CLAIM_DAYS)
+    await scene.look()
+    with scene.versions.database.read() as connection:
+        assert client_claims.load(connection) == []

@@ -9,6 +9,7 @@ import pytest
 
 from blocklistd.model import SubscriberId
 from blocklistd.receipts import (
+    CLOCK_SLACK,
     LISTENED,
     SILENT_AFTER,
     Bounds,
@@ -84,10 +85,17 @@ def test_the_last_probe_counts_and_a_receipt_without_one_does_not_hide_it() -> N
     assert judged(EDGE, node, None, NOW).is_good
 
 
-def test_a_clock_that_is_ahead_makes_no_version_live_before_its_receipt_has_arrived() -> None:
-    claimed = Receipt(3, "applied", None, NOW + timedelta(days=36500))
-    assert claimed.arrived(NOW).applied_at == NOW
-    assert Receipt(3, "applied", None, NOW - HOUR).arrived(NOW).applied_at == NOW - HOUR
+def test_a_time_is_not_believed_before_the_version_was_published_or_after_its_receipt_has_arrived() -> None:
+    def arrived(claimed: datetime) -> tuple[datetime, str | None]:
+        found = Receipt(3, "applied", None, claimed).arrived(NOW - 2 * HOUR, NOW)
+        return found.applied_at, found.clock
+
+    second = timedelta(seconds=1)
+    assert arrived(NOW + timedelta(days=36500)) == (NOW, "ahead")
+    assert arrived(NOW + second) == (NOW, None)
+    assert arrived(NOW - HOUR) == (NOW - HOUR, None)
+    assert arrived(NOW - 2 * HOUR - second) == (NOW - 2 * HOUR, None)
+    assert arrived(NOW - 2 * HOUR - CLOCK_SLACK - second) == (NOW, "behind"), "not live at once"
 
 
 def test_a_version_is_live_since_the_first_receipt_that_says_so() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from sqlalchemy import Connection, text
 from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, HMAC_SHA256, Ids
 from blocklistd.model import KeyHistory, ListId, Sha256
+from blocklistd.receipts import Copied
+from blocklistd.store import receipts
 from blocklistd.store.database import NEWEST_MIGRATION, Database, upgrade
 from blocklistd.store.lists import ensure_list, list_state
 from blocklistd.store.replays import read_histories
@@ -93,6 +95,49 @@ def test_signed_times_belong_to_a_key_after_an_upgrade(tmp_path: Path) -> None:
         assert keys == {"new": (KeyHistory(key, 7),), "old": (KeyHistory(None, 7),), "unsigned": ()}
         earlier = connection.execute(text("SELECT source, key FROM superseded_signatures ORDER BY source")).all()
         assert [tuple(row) for row in earlier] == [("new", key), ("old", None)]
+    database.close()
+
+
+def test_times_of_receipts_that_can_not_be_read_are_repaired_by_an_upgrade(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    received = "2026-11-20T12:00:00.000000Z"
+    with database.engine.connect() as connection, connection.begin():
+        upgrade(connection, "0013")
+        values = {"id": "isp", "token": "t", "created": received, "created_by": "root"}
+        connection.execute(
+            text(
+                "INSERT INTO subscribers (id, token, created, created_by) VALUES (:id, :token, :created, :created_by)"
+            ),
+            values,
+        )
+        for name, applied in (("old", "1-01-01T00:00:00.000000Z"), ("right", "2026-11-20T11:00:00.000000Z")):
+            row = {"node": name, "at": applied, "seen": received}
+            place = "subscriber, copied, subject, node"
+            here = "'isp', 'list', 'national', :node"
+            connection.execute(
+                text(
+                    f"INSERT INTO nodes ({place}, since, seen, version, reported, state, applied_at, probed_at, probed)"
+                    f" VALUES ({here}, :seen, :seen, 1, 1, 'applied', :at, :at, 'blocked')"
+                ),
+                row,
+            )
+            connection.execute(
+                text(
+                    f"INSERT INTO receipts ({place}, version, state, applied_at, live, received) "
+                    f"VALUES ({here}, 1, 'applied', :at, :at, :seen)"
+                ),
+                row,
+            )
+    database.migrate()
+    database.take_over()
+    with database.read() as connection:
+        nodes = {place.node: node for place, node in receipts.load_nodes(connection).items()}
+        reported = receipts.reported_since(connection, "isp", Copied.LIST, "national", 1)
+    arrived = datetime.fromisoformat(received)
+    times = {name: (node.newest.applied_at, node.newest.clock) for name, node in nodes.items()}
+    assert times == {"old": (arrived, "behind"), "right": (arrived - timedelta(hours=1), None)}
+    assert reported["old"][1].live == reported["old"][1].newest.applied_at == arrived
+    assert reported["right"][1].live == arrived - timedelta(hours=1)
     database.close()
 
 

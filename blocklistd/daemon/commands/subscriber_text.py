@@ -213,6 +213,8 @@ def _node(found: Document) -> str:
         parts.append(_("{duration} behind", duration=age(found["lag"])))
     if found["probe"]:
         parts.append(_("probe blocked") if found["probe"] == "blocked" else _("probe FAILED"))
+    if found.get("clock"):
+        parts.append(_("its clock is BEHIND") if found["clock"] == "behind" else _("its clock is AHEAD"))
     return ", ".join([*parts, _("seen {time}", time=found["seen"]), *_wrong(found)])
 
 

@@ -13,6 +13,7 @@ from blocklistd.errors import DamagedError, JobError, StoreError
 from blocklistd.events import Event
 from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
+from blocklistd.serve.claims import Claims
 from blocklistd.serve.http import bodies, schemas
 from blocklistd.serve.http.access import Access, entitled
 from blocklistd.serve.http.connection import while_connected
@@ -22,7 +23,6 @@ from blocklistd.serve.http.repeats import may_repeat
 from blocklistd.serve.http.routes import Answer, Cache, Route, RouteCall
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import ServedFile
-from blocklistd.telemetry import ActiveAlarms
 
 log: Final = logging.getLogger(__name__)
 RETRY_AFTER: Final = 5  # seconds after which a client repeats a request for a file that is under repair
@@ -57,12 +57,12 @@ class FeedHandler:
     """Answers requests for lists. Has no state of its own."""
 
     def __init__(
-        self, live_lists: LiveLists, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
+        self, live_lists: LiveLists, access: Access, renderings: Renderings, claims: Claims | None = None
     ) -> None:
         self._live_lists = live_lists
         self._access = access
         self._renderings = renderings
-        self._alarms = alarms or ActiveAlarms()
+        self._claims = claims or Claims()
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of lists and of their files. A handler raises Problem for an error answer, and StoreError."""
@@ -178,10 +178,6 @@ class FeedHandler:
         view, name = self._view(call), call.values["name"]
         found = view.metadata.get(name)
         if found is None:
-            number, _, role = name.partition(".")
-            if role != "root.json":
-                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{role}"))
-                self._check_not_ahead(call, view, f"{role} of version", int(number), ours)
             raise Problem(HTTPStatus.NOT_FOUND, "no such metadata of this list")
         return bodies.json_document(call.request, found, bodies.IMMUTABLE)
 
@@ -201,7 +197,10 @@ class FeedHandler:
         start, end = Version(int(call.values["from"])), Version(int(call.values["to"]))
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
-                self._check_not_ahead(call, view, "version", max(start, end), view.version)
+                if start > view.version:
+                    who = call.subscriber.id
+                    knows = f"subscriber {who} asks for a diff from version {start} of list {view.id}"
+                    self._claims.claim(who, f"list {view.id}", knows, view.version)
                 raise Problem(HTTPStatus.NOT_FOUND, "the list never had one of these versions")
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
@@ -217,12 +216,6 @@ class FeedHandler:
                 raise Problem(HTTPStatus.GONE, detail, {"Cache-Control": "no-store"}) from error
 
         return await _file(call.request, f"{view.session}-{start}-{end}", open_file)
-
-    def _check_not_ahead(self, call: RouteCall, view: ListView, what: str, number: int, ours: int) -> None:
-        """Raises an alarm if a subscriber requests a number above ours: our state must be older than its copy."""
-        if number > ours:
-            knows = f"subscriber {call.subscriber.id} asks for {what} {number} of list {view.id}"
-            self._alarms.raise_client_ahead(f"list {view.id}", knows, ours)
 
 
 async def _file(request: web.BaseRequest, name: str, open_file: bodies.Open) -> web.StreamResponse:

@@ -14,16 +14,16 @@ from blocklistd.kinds.mentions import has_url
 from blocklistd.limits import MAX_FREE_TEXT, MAX_NODE_NAME, MAX_NODES, MAX_RECEIPT
 from blocklistd.model import ListId
 from blocklistd.receipts import MAX_VERSION, NODE, PROBES, STATES, Receipt, Taken
+from blocklistd.serve.claims import Claims
 from blocklistd.serve.http import schemas
 from blocklistd.serve.http.access import entitled
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.http.routes import Answer, Cache, RequestBody, Route, RouteCall
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.telemetry import ActiveAlarms
 
 _KEYS: Final = frozenset(schemas.RECEIPT["properties"])
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,32})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _REFUSED: Final = {
     Taken.NEVER_PUBLISHED: Problem(HTTPStatus.CONFLICT, "version: the list never had this version"),
     Taken.TOO_MANY_NODES: Problem(
@@ -58,10 +58,10 @@ class ParsedReceipt(NamedTuple):
 class ReceiptHandler:
     """Answers POST of receipts."""
 
-    def __init__(self, live_lists: LiveLists, receipts: Receipts, alarms: ActiveAlarms) -> None:
+    def __init__(self, live_lists: LiveLists, receipts: Receipts, claims: Claims) -> None:
         self._live_lists = live_lists
         self._receipts = receipts
-        self._alarms = alarms
+        self._claims = claims
 
     def routes(self) -> tuple[Route, ...]:
         """The route. Its handler raises Problem for an error answer, and StoreError."""
@@ -93,7 +93,7 @@ class ReceiptHandler:
             raise Problem(HTTPStatus.CONFLICT, detail)
         if parsed.receipt.version > view.version:
             knows = f"subscriber {call.subscriber.id} has a receipt for version {parsed.receipt.version} of {view.id}"
-            self._alarms.raise_client_ahead(f"list {view.id}", knows, view.version)
+            self._claims.claim(call.subscriber.id, f"list {view.id}", knows, view.version)
             raise Problem(HTTPStatus.CONFLICT, f"version: the newest one of the list is {view.version}")
         taken = await self._receipts.take(call.subscriber, view.id, parsed.node, parsed.receipt)
         if taken in _REFUSED:

@@ -190,7 +190,7 @@ class HttpRequests:
                 where = f"{first} (redirected)"
                 sent.pop("If-Modified-Since", None)  # the date belongs to another file
         except (aiohttp.ClientError, OSError) as error:
-            raise FetchError(f"{where}: {_reason(error)}") from None
+            raise FetchError(f"{where}: {reason_of(error)}") from None
 
     @asynccontextmanager
     async def _get(self, url: URL, headers: Mapping[str, str], where: str) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -252,7 +252,7 @@ def _host(url: URL) -> str:
     return (url.raw_host or "").removesuffix(".")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """A description of the error that contains no internals of a library and no bytes of the server."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name does not resolve: check `url`, and the resolver of this machine"

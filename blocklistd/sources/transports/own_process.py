@@ -71,7 +71,7 @@ def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:
             await sink.finish()
             return arrived
 
-    arrived = _in_loop(run())
+    arrived = in_loop(run())
     return None if isinstance(arrived, NotModified) else arrived.to_json()
 
 
@@ -83,10 +83,10 @@ def fetch_signature(request: Request, url: str) -> str:
             enter_filter(network=True)
             return await download.signature(url)
 
-    return _in_loop(run()).hex()
+    return in_loop(run()).hex()
 
 
-def _in_loop(work: Coroutine[Any, Any, Answer]) -> Answer:
+def in_loop(work: Coroutine[Any, Any, Answer]) -> Answer:
     """`asyncio.run` for a process that can't start threads after it has entered the filter: all threads of the loop are
     started first. They are not joined, since the process ends with its result."""
     loop = asyncio.new_event_loop()

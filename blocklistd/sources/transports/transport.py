@@ -234,6 +234,8 @@ class Transport:
     """The only method of `verify` for URLs of the scheme, one of PROOFS; None if any is possible."""
     uses_key: bool = False
     """Whether a request needs the public key of the proof (`Request.key`)."""
+    takes_receipts: bool = False
+    """Whether the publisher takes receipts of what is applied here."""
     reasons: tuple[str, ...] = ()
     """The messages of its errors in a process of its own. Any other message is replaced by a general one
     (sources/reasons.py)."""

@@ -72,7 +72,14 @@ _REASONS: Final = (
 )
 
 TRANSPORT: Final = Transport(
-    _open, check=check, uses_tls=True, format="entries", proof="tuf", uses_key=True, reasons=_REASONS
+    _open,
+    check=check,
+    uses_tls=True,
+    format="entries",
+    proof="tuf",
+    uses_key=True,
+    takes_receipts=True,
+    reasons=_REASONS,
 )
 """tuf+https. It parses metadata before it is verified, so it runs in a process of its own."""
 LOOPBACK: Final = dataclasses.replace(TRANSPORT, note="to loopback only", uses_tls=False)
