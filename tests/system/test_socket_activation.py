@@ -7,6 +7,7 @@ import http.client
 import json
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -16,7 +17,8 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.certificates import make_certificate
+from tests.system.daemon import Daemon, free_port
 from tests.system.test_zones import ORIGIN, ZONE, Scene
 from tests.system.test_zones_hard import read_exactly
 
@@ -34,16 +36,30 @@ def bound(where: tuple[str, int] | Path, kind: int = socket.SOCK_STREAM) -> sock
     return made
 
 
+class TlsScene(Scene):
+    """With zone transfers over TLS on the port `xot`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.xot = free_port()
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[TlsScene]:
     """A daemon all of whose sockets are passed to it."""
-    made = Scene(tmp_path)
+    made = TlsScene(tmp_path)
     daemon = made.daemon
+    cert, key = make_certificate(tmp_path, "dns")
+    tls = ("127.0.0.1", made.xot)
+    daemon.config["dns"]["tls"] = {"listen": [f"127.0.0.1:{made.xot}"], "cert": str(cert), "key": {"file": str(key)}}
+    daemon.write_config()
     with contextlib.ExitStack() as stack:
         daemon.passed = [
             ("feed", bound(("127.0.0.1", daemon.feed_port))),
             ("dns", bound(("127.0.0.1", made.port), socket.SOCK_DGRAM)),
             ("dns", bound(("127.0.0.1", made.port))),
+            ("dns-tls", bound(tls)),
+            ("dns-tls", bound(tls, socket.SOCK_DGRAM)),
             ("ops", bound(("127.0.0.1", daemon.ops_port))),
             ("control", bound(tmp_path / "c.sock")),
             ("status", bound(tmp_path / "status.sock")),
@@ -65,8 +81,9 @@ def ask_feed(port: int, token: str) -> None:
         assert json.loads(answer.read())["version"] == 1
 
 
-def ask_tcp(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stream:
+def ask_tcp(port: int, tls: ssl.SSLContext | None = None) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain, contextlib.ExitStack() as stack:
+        stream = plain if tls is None else stack.enter_context(tls.wrap_socket(plain))
         stream.sendall(struct.pack("!H", len(QUERY)) + QUERY)
         (size,) = struct.unpack("!H", read_exactly(stream, 2))
         assert read_exactly(stream, size)[:2] == QUERY[:2]
@@ -109,12 +126,20 @@ class Client(threading.Thread):
                 self.error = error
 
 
-def test_a_restart_refuses_nobody_and_loses_no_request(scene: Scene, tmp_path: Path) -> None:
-    daemon = scene.daemon
+def trusting_anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["dot"])
+    return context
+
+
+def test_a_restart_refuses_nobody_and_loses_no_request(scene: TlsScene, tmp_path: Path) -> None:
+    daemon, tls = scene.daemon, trusting_anybody()
     token = daemon.subscriber("provider", "national")
     clients = [
         Client("feed", lambda: ask_feed(daemon.feed_port, token)),
         Client("tcp", lambda: ask_tcp(scene.port)),
+        Client("tls", lambda: ask_tcp(scene.xot, tls)),
         Client("udp", lambda: ask_udp(scene.port)),
         Client("control", lambda: ask_local(tmp_path / "c.sock")),
         Client("status", lambda: ask_local(tmp_path / "status.sock")),

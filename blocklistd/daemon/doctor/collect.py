@@ -40,8 +40,7 @@ def collect(path: Path, ask: AskDaemon, now: datetime) -> Facts:
     try:
         stored = stored_facts(config, now)
     except (BlocklistError, OSError) as error:
-        remedy = "run this command as root or as the daemon's user"
-        skipped.append(f"the stored state: {error}: {remedy}, if it may not read the state_dir")
+        skipped.append(f"the stored state: {error}; only root and the daemon's user can read it")
     return Facts(
         now,
         __version__,
