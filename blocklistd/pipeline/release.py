@@ -278,17 +278,17 @@ class Releaser:
         )
 
     async def _publish(self, list_id: ListId, version: Version, *, new: bool = False) -> None:
-        """Signs and serves a version of the store, starts its renderings, and updates the list's zones.
-
-        A `new` version may be served already: the periodic signing may have come first.
-        """
-        is_served = self._publisher.serves(list_id, version)
-        if not is_served:
+        """Signs and serves a version of the store, and updates the list's zones. The version's renderings are started
+        when the zones' serials are served. A `new` version may be served already: the periodic signing may have come
+        first."""
+        starts = new or not self._publisher.serves(list_id, version)
+        if not self._publisher.serves(list_id, version):
             await self._publisher.publish(list_id)
-        if new or not is_served:
+        if starts:
             self._telemetry.record_release(list_id)
-            self.in_background(self._render(list_id))
-        await self._zones.advance(list_id, version)
+        await self._zones.advance(
+            list_id, version, lambda: self.in_background(self._render(list_id)) if starts else None
+        )
 
     # -- damage ----------------------------------------------------------------------------------------------------
 

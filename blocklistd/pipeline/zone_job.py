@@ -3,10 +3,10 @@ changed.
 
 The list's snapshot, and its deltas, are read once for all zones.
 
-To compile the messages of a large zone takes most of the time of an update, and a secondary that follows by IXFR needs
-none of them. So a serial of more than DEFERRED rules is made without its messages, and another job, `compile_all`,
-makes these when the serial is served already. A crash in between leaves a serial that is not compiled: the next
-`advance_all` compiles it, from its rules alone if need be.
+To write the files of a large zone takes most of the time of an update, and a secondary that follows by IXFR needs none
+of them. So a serial of more than DEFERRED rules is made with its delta alone, and another job writes the files when the
+serial is served already (zone_completion.py). A crash in between leaves a serial that is not compiled: the next
+`advance_all` completes it, from the list's snapshot if need be.
 
 It updates the files of the last serial with the list's deltas since (`_update`), or makes them from the list's snapshot
 (`_make`): for a first serial, after a change of settings or session, after damage, and for a large change. Both give
@@ -26,13 +26,13 @@ from sqlalchemy import Connection
 
 from blocklistd.change import VersionInfo
 from blocklistd.errors import BlocklistError, DamagedError, safe_message
-from blocklistd.lines.delta import ENTRIES, RULES, parse
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines
 from blocklistd.model import Sha256, Version
+from blocklistd.pipeline.zone_completion import Shared, compile_all, completed
 from blocklistd.rpz.zonemd import zone_digest
 from blocklistd.store.database import Database
-from blocklistd.store.diffs import changes_between, deltas_between, net_delta
+from blocklistd.store.diffs import changes_between, kept_deltas
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state, oldest_diff
 from blocklistd.store.numbers import start_above_number
@@ -40,19 +40,18 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zone_files import (
     RulesDelta,
-    SharedFiles,
     ZoneFiles,
-    compile_zone_file,
+    change_of_zone,
     make_zone_files,
     rules_between,
     seal_delta,
-    update_zone_files,
+    write_changed_files,
 )
-from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial, serial_before
+from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
 
 UPDATE_SHARE: Final = 40  # if more than 1/40 of the entries changed, making the files costs less than updating them
 UPDATE_ALWAYS: Final = 64  # changed entries that are allowed in addition: the files of a small list are updated
-DEFERRED: Final = 20_000  # rules; to compile fewer takes no longer than to start another job
+DEFERRED: Final = 20_000  # rules; to write the files of fewer takes no longer than to start another job
 _NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
 
 
@@ -93,7 +92,7 @@ def advance_all(
     serials: dict[str, int | None] = {}
     failed: dict[str, str] = {}
     with store.opened() as (database, files):
-        verified, shared = Verified(files, fingerprints), _Shared()
+        verified, shared = Verified(files, fingerprints), Shared()
         for plan in sorted(plans, key=lambda plan: (plan.list, plan.ruling.selection, plan.name)):
             try:
                 serials[plan.name] = _advance(database, files, verified, plan, now, shared, remake=plan.name in remade)
@@ -101,64 +100,7 @@ def advance_all(
                 if fails:
                     raise
                 failed[plan.name] = safe_message(error)
-        return {"serials": serials, "failed": failed, "verified": _news(verified, fingerprints)}
-
-
-def compile_all(
-    store: Store, zones: Sequence[str], fingerprints: Fingerprints, *, fails: bool = False
-) -> dict[str, Any]:
-    """Run the job that compiles the messages of the newest serials of these zones, where they are not compiled. Returns
-    `failed` and `verified` as `advance_all` does."""
-    failed: dict[str, str] = {}
-    with store.opened() as (database, files):
-        verified = Verified(files, fingerprints)
-        for zone in zones:
-            try:
-                with database.read() as connection:
-                    last = newest_serial(connection, zone)
-                if last is not None:
-                    _compiled(database, files, verified, last)
-            except BlocklistError as error:  # an error in one zone does not stop the others
-                if fails:
-                    raise
-                failed[zone] = safe_message(error)
-        return {"failed": failed, "verified": _news(verified, fingerprints)}
-
-
-def _news(verified: Verified, known: Fingerprints) -> dict[Sha256, str]:
-    return {digest: found for digest, found in verified.fingerprints.items() if known.get(digest) != found}
-
-
-def _compiled(database: Database, files: SealedFiles, verified: Verified, last: ZoneSerial) -> ZoneSerial:
-    """Compile the messages of a serial, unless they are. Raises DamagedError if its rules are damaged."""
-    if last.is_compiled:
-        return last
-    with database.read() as connection:
-        before = serial_before(connection, last.zone, last.serial)
-    ruling, wire = last.plan.ruling, None
-    if before is not None and before.is_compiled and before.plan.ruling == ruling and last.delta is not None:
-        with suppress(DamagedError), verified.reading([before.wire, last.delta, last.rules]):
-            with files.map(last.delta) as delta:
-                removed, added = parse(RULES, delta[:])
-            wire = compile_zone_file(files, ruling, last.rules, before.wire, sorted([*removed, *added]))
-    if wire is None:
-        with verified.reading([last.rules]):
-            wire = compile_zone_file(files, ruling, last.rules)
-    verified.wrote(wire)
-    with database.write() as connection:
-        keep_serial(connection, last.zone, last.serial, {"wire": wire})
-    return replace(last, wire=wire)
-
-
-class _Shared:
-    """What the zones of a list have in common. `made`: from its snapshot; `updated`: by its difference, which is the
-    last one that was read."""
-
-    def __init__(self) -> None:
-        self.made = SharedFiles()
-        self.updated = SharedFiles()
-        self.deltas: list[Sha256] = []
-        self.difference: tuple[list[bytes], list[bytes]] = ([], [])
+        return {"serials": serials, "failed": failed, "verified": verified.news(fingerprints)}
 
 
 def _advance(
@@ -167,7 +109,7 @@ def _advance(
     verified: Verified,
     plan: ZonePlan,
     now: datetime,
-    shared: _Shared,
+    shared: Shared,
     *,
     remake: bool,
 ) -> int | None:
@@ -178,10 +120,10 @@ def _advance(
             return None
         # made before `start-above`: secondaries may have this serial with other content, so no difference leads from it
         is_superseded = last is not None and last.serial <= lowest
-    if last is not None and not remake:
+    if last is not None:
         try:
-            last = _compiled(database, files, verified, last)
-        except DamagedError:
+            last = completed(database, files, verified, last, shared)
+        except (DamagedError, ValueError):
             remake = True
     with database.read() as connection:
         made_of = (state.session, live.version, plan.record_settings, plan.apex_settings)
@@ -194,13 +136,14 @@ def _advance(
         with suppress(DamagedError):  # the zone is then made from the list's snapshot
             made, delta = _update(files, verified, plan, last, deltas, state.ids, shared)
     if made is None:
-        made, delta = _make(files, verified, plan, last, live, state.ids, shared)
+        made, delta = _make(files, verified, plan, last, state, live, shared)
     values = {
         "list": plan.list,
         "session": state.session,
         "version": live.version,
         "record_settings": plan.record_settings,
         "names": made.names,
+        "rules": made.rules,
         "wire": made.wire,
         "covered": made.covered,
         "omitted": made.omitted,
@@ -230,7 +173,6 @@ def _advance(
                 "zone": plan.name,
                 "serial": serial,
                 "apex_settings": plan.apex_settings,
-                "rules": made.rules,
                 "records": made.records,
                 "delta": delta.digest if delta else None,
                 "added": delta.added if delta else 0,
@@ -260,9 +202,7 @@ def _deltas(
     since = Version(last.version)
     if changes_between(connection, state.id, since, live.version) > live.entries // UPDATE_SHARE + UPDATE_ALWAYS:
         return None
-    found = deltas_between(connection, state.id, since, live.version)
-    kept = [digest for digest in found if digest is not None]
-    return kept if len(kept) == len(found) else None
+    return kept_deltas(connection, state.id, since, live.version)
 
 
 def _update(
@@ -272,31 +212,27 @@ def _update(
     last: ZoneSerial,
     deltas: list[Sha256],
     ids: Ids,
-    shared: _Shared,
+    shared: Shared,
 ) -> tuple[ZoneFiles, RulesDelta]:
-    """Update the zone's last files with the list's deltas since. Raises DamagedError if one of them is damaged."""
+    """Update the zone's last files with the list's deltas since. A large zone's files are left to another job: those of
+    the result are then the last ones. Raises DamagedError if one of them is damaged."""
     before = last.files
     assert before is not None
     with verified.reading([*deltas, *last.digests]):
-        if deltas != shared.deltas:
-            removes: list[bytes] = []
-            adds: list[bytes] = []
-            with net_delta(files, verified, ENTRIES, deltas) as parts:
-                for part in parts:
-                    removed, added = parse(ENTRIES, part.data)
-                    removes += removed
-                    adds += added
-            shared.deltas, shared.difference, shared.updated = deltas, (removes, adds), SharedFiles()
-        removes, adds = shared.difference
-        defers = before.records > DEFERRED
-        made, change = update_zone_files(
-            files, plan.ruling, before, removes, adds, ids, shared.updated, compiles=not defers
-        )
+        removes, adds = shared.difference(files, verified, deltas)
+        change = change_of_zone(files, plan.ruling, before, removes, adds, ids, shared.updated)
+        made = change.applied_to(before)
+        changes = bool(change.removed or change.added)
+        defers = changes and before.records > DEFERRED and made.records > 0
+        if defers and not plan.apex.zonemd:
+            made = replace(made, wire=before.rules)
+        else:
+            made = write_changed_files(files, plan.ruling, before, change, shared.updated, compiles=not defers)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
-    if not change.data:
+    if not changes:
         return made, _NO_CHANGE
-    delta = seal_delta(files, [change])
+    delta = seal_delta(files, [change.delta])
     verified.wrote(delta.digest)
     return made, delta
 
@@ -306,18 +242,21 @@ def _make(
     verified: Verified,
     plan: ZonePlan,
     last: ZoneSerial | None,
+    state: ListState,
     live: VersionInfo,
-    ids: Ids,
-    shared: _Shared,
+    shared: Shared,
 ) -> tuple[ZoneFiles, RulesDelta | None]:
     """Make the zone from the list's snapshot, and the delta from its last rules: None if the action of the records has
-    changed, or the last rules are damaged. Raises DamagedError if the snapshot is damaged."""
+    changed, or the last rules are lost. Raises DamagedError if the snapshot is damaged."""
     with verified.reading([live.sha256]):
-        made = make_zone_files(files, plan.ruling, live.sha256, ids, shared.made)
+        made = make_zone_files(files, plan.ruling, live.sha256, state.ids, shared.made)
     for digest in (made.names, made.rules, made.wire):
         verified.wrote(digest)
     if last is None or last.plan.ruling.action != plan.ruling.action:
         return made, None
+    if not last.is_compiled:  # its own rules were not written
+        made_of = last.session, last.version, last.record_settings
+        return made, _NO_CHANGE if made_of == (state.session, live.version, plan.record_settings) else None
     if made.rules == last.rules:
         return made, _NO_CHANGE
     try:

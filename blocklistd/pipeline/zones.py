@@ -12,8 +12,8 @@ A zone is served in one of these states, which `status`, readiness and metrics s
   refused until it is made again.
 - `unloaded`: nothing of it could be loaded from the store; nothing is served.
 
-A large zone's new serial is served and announced before its messages are compiled: differences (IXFR) lead to it at
-once, and a request for the complete zone waits for the messages.
+A large zone's new serial is served and announced before its files are written: differences (IXFR) lead to it at once,
+and a request for the complete zone waits for the messages.
 
 On the disk: the sealed files of each serial (store/zone_files.py), and the files of differences under ixfr/, which are
 made at the first request and may be deleted at any time. In the database: the serials (store/zones.py).
@@ -37,13 +37,14 @@ from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries
+from blocklistd.pipeline.zone_completion import compile_all
 from blocklistd.pipeline.zone_differences import ZoneDifference, ZoneDifferences
-from blocklistd.pipeline.zone_job import advance_all, compile_all, digests_read
+from blocklistd.pipeline.zone_job import advance_all, digests_read
 from blocklistd.pipeline.zone_status import zone_status
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
+from blocklistd.store.compiled_file import CompiledFile
 from blocklistd.store.numbers import start_above_number
-from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr, zone_at
 
 log: Final = logging.getLogger(__name__)
@@ -102,9 +103,14 @@ class ZonePublisher:
                 if isinstance(error, DamagedError):
                     self.damaged[plan.name] = str(error)
 
-    async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
+    async def advance(
+        self,
+        list_id: ListId | None = None,
+        version: Version | None = None,
+        served: Callable[[], None] = lambda: None,
+    ) -> None:
         """Bring the zones of a list (None: of all lists) to the live version. Zones that are at `version` already are
-        skipped.
+        skipped. `served` is called when the serials of a list are served, before their files are written.
 
         If a zone can't be made, its last good serial stays live and the zone is `behind`. Never raises.
         """
@@ -117,8 +123,9 @@ class ZonePublisher:
                 # read under the locks: a reload may have changed the plans meanwhile
                 plans = [plan for name in names if (plan := self._plans.get(name)) is not None]
                 due = [plan for plan in plans if not self._is_current(plan, version)]
-                if due:
-                    await self._advance_zones(due)
+                made = await self._advance_zones(due) if due else []
+                served()
+                await self._compile(made)
 
     def _is_current(self, plan: ZonePlan, version: Version | None) -> bool:
         """Whether the zone is at this version. The plans are compared too: another list may have a version of this
@@ -128,9 +135,9 @@ class ZonePublisher:
             return False
         return served.plan.renders_as(plan) and plan.name not in self.behind
 
-    async def _advance_zones(self, plans: list[ZonePlan]) -> None:
-        """Run the job for zones of one list, and serve the serials that it made. The caller holds the zones' locks.
-        Never raises."""
+    async def _advance_zones(self, plans: list[ZonePlan]) -> list[ZonePlan]:
+        """Run the job for zones of one list, and serve the serials that it made. Returns the zones that did not fail,
+        for `_compile`. The caller holds the zones' locks. Never raises."""
         failed: dict[str, str] = {}
         serials: dict[str, int | None] = {}
         try:
@@ -166,10 +173,10 @@ class ZonePublisher:
             if self.damaged.pop(name, None) is not None:
                 Event.ZONE_REPAIRED.log(log, zone=name)
             self.behind.discard(name)
-        await self._compile([plan for plan in plans if plan.name not in failed])
+        return [plan for plan in plans if plan.name not in failed]
 
     async def _compile(self, plans: list[ZonePlan]) -> None:
-        """Compile the messages of the zones that are served without them. The caller holds the zones' locks. Never
+        """Write the files of the zones that are served without them. The caller holds the zones' locks. Never
         raises."""
         views = (self._zones.get(wire_name(plan.name)) for plan in plans)
         due = [view.plan.name for view in views if view is not None and view.compiled is None]
@@ -316,7 +323,7 @@ class ZonePublisher:
         async with self._locks[name]:
             plan = self._plans.get(name)
             if plan is not None and name in self.behind:
-                await self._advance_zones([plan])
+                await self._compile(await self._advance_zones([plan]))
 
     async def difference(self, view: ZoneView, since: int) -> ZoneDifference | None:
         """Return the difference from serial `since` to the serial of `view` (ZoneDifferences.between). A damaged delta

@@ -19,7 +19,8 @@ the zone is *omitted*.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final
@@ -158,23 +159,34 @@ class RulesUpdate:
     omitted: list[bytes] = field(default_factory=list)
 
 
-def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) -> RulesUpdate:
-    """Update rules after a change of names. `old` and `new` are sorted files of names; `changed` are all names that
-    only one of them has.
+def update_rules(names: Buffer, removed: Iterable[bytes], added: Iterable[bytes], zone: str) -> RulesUpdate:
+    """Update rules after a change of names. `names`: the sorted file of names before; `removed` are in it, `added` are
+    not.
 
     A change affects the rules of its own name and of the names below it, so only these are compared. Most changed names
     are below a few others, which are searched for once.
     """
     made = RulesUpdate()
-    old_has, new_has = (cache(partial(_contains, names)) for names in (old, new))
+    without, fresh = set(removed), sorted(added)
+    fresh_names = set(fresh)
+    had = cache(partial(_contains, names))
     last = None
-    for name in sorted(changed):
+    for name in sorted([*without, *fresh]):
         key = name[: -len(DOMAIN)]
         root = key if name.endswith(ADDRESS) else key + b"\0"  # the prefix of this name and of all names below it
         if last is not None and root.startswith(last):
             continue
         last = root
-        before, after = _below(old, root, zone, old_has), _below(new, root, zone, new_has)
+        above = _above(root)
+        old = _below(names, root)
+        new = [one for one in old if one not in without]
+        for at in range(bisect_left(fresh, root), len(fresh)):
+            if not fresh[at].startswith(root):
+                break
+            new.append(fresh[at])
+        before = _rules_below(old, any(map(had, above)), zone)
+        covers = any(one in fresh_names or (one not in without and had(one)) for one in above)
+        after = _rules_below(sorted(new), covers, zone)
         rules_before, rules_after = set(before.lines), set(after.lines)
         made.removes += sorted(rules_before - rules_after)
         made.adds += sorted(rules_after - rules_before)
@@ -184,20 +196,26 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
     return made
 
 
-def _below(names: Buffer, root: bytes, zone: str, has: Callable[[bytes], bool]) -> ZoneRules:
-    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain or prefix. `has`:
-    whether a name is in the file."""
+def _above(root: bytes) -> list[bytes]:
+    """The names of the domains, or of the prefixes, that would cover the names with the prefix `root`."""
     if root.startswith(ADDRESSES):
-        above = [root[:end] + ADDRESS for end in range(len(ADDRESSES) + 1, len(root))]
-    else:
-        labels = root[:-1].split(b"\0")
-        keys = [b"\0".join(labels[:depth]) for depth in range(1, len(labels))]
-        above = [key + end for key in keys for end in (DOMAIN, ELSEWHERE)]
+        return [root[:end] + ADDRESS for end in range(len(ADDRESSES) + 1, len(root))]
+    labels = root[:-1].split(b"\0")
+    keys = [b"\0".join(labels[:depth]) for depth in range(1, len(labels))]
+    return [key + end for key in keys for end in (DOMAIN, ELSEWHERE)]
+
+
+def _below(names: Buffer, root: bytes) -> list[bytes]:
+    """The names of a file with the prefix `root`, in order."""
     start = end = position(names, root)
     while names[end : end + len(root)] == root:
         end = names.find(b"\n", end) + 1 or len(names)
-    found = lines(names[start:end])
-    if any(map(has, above)):
+    return list(lines(names[start:end]))
+
+
+def _rules_below(found: list[bytes], is_covered: bool, zone: str) -> ZoneRules:
+    """The rules of these names; none, and all covered, if a domain or a prefix above them is listed."""
+    if is_covered:
         return ZoneRules(covered=sum(not name.endswith(ELSEWHERE) for name in found))
     return rules(found, zone)
 

@@ -46,6 +46,13 @@ def deltas_between(connection: Connection, list_id: ListId, start: Version, end:
     return list(rows.scalars())
 
 
+def kept_deltas(connection: Connection, list_id: ListId, start: Version, end: Version) -> list[Sha256] | None:
+    """`deltas_between`; None if one of them is not kept."""
+    found = deltas_between(connection, list_id, start, end)
+    kept = [digest for digest in found if digest is not None]
+    return kept if len(kept) == len(found) else None
+
+
 @contextmanager
 def net_delta(
     files: SealedFiles,

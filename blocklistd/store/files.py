@@ -115,10 +115,11 @@ class Draft:
             self._write_now(self._pending)
             self._pending = bytearray()
 
-    def finish(self) -> None:
-        """Writes the gathered bytes and syncs the file."""
+    def finish(self, *, sync: bool = True) -> None:
+        """Writes the gathered bytes, and syncs the file if `sync`."""
         self._flush()
-        self._disk.fsync(self._file)
+        if sync:
+            self._disk.fsync(self._file)
 
 
 @contextmanager
@@ -128,23 +129,26 @@ def atomic(
     final: Callable[[], Path],
     hash: hashlib._Hash | None = None,
     rename_lock: Callable[[], AbstractContextManager[None]] = nullcontext,
+    sync: bool = True,
 ) -> Iterator[Draft]:
     """Writes a file so that it is complete and synced under its final name, or does not exist.
 
     The block writes the draft. If it ends cleanly, the file is synced and renamed from `temporary` to `final()`, while
-    `rename_lock` is held; after an exception `temporary` is removed. `hash` is updated with the bytes written, so that
-    `final` can take the name from it. Raises StoreError for an error of the disk.
+    `rename_lock` is held; after an exception `temporary` is removed. `hash` is updated with the bytes written: `final`
+    can take the name from it. `sync`: False for a rendering, since a start removes all (upkeep.clear_work). Raises
+    StoreError for an error of the disk.
     """
     with store_errors(temporary.parent):
         try:
             with disk.create(temporary) as file:
                 draft = Draft(disk, file, hash)
                 yield draft
-                draft.finish()
+                draft.finish(sync=sync)
             name = final()
             with rename_lock():
                 disk.rename(temporary, name)
-            disk.fsync_folder(name.parent)
+            if sync:
+                disk.fsync_folder(name.parent)
         except BaseException:
             disk.unlink(temporary)
             raise
@@ -178,10 +182,7 @@ def drop_file_from_page_cache(path: Path) -> None:
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether the folder's file system is mounted read-only, on purpose or by the kernel after an error.
-
-    Raises OSError.
-    """
+    """Whether the folder's file system is mounted read-only, perhaps by the kernel after an error. Raises OSError."""
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
@@ -189,10 +190,9 @@ def fingerprint(path: Path) -> str | None:
     """The file's stat fingerprint: inode, size, mtime and ctime. It changes when the file is written, replaced or
     renamed. None if the file does not exist."""
     try:
-        found = os.stat(path)
+        return fingerprint_of(os.stat(path))
     except OSError:
         return None
-    return fingerprint_of(found)
 
 
 def fingerprint_of(found: os.stat_result) -> str:

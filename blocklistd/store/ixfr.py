@@ -95,7 +95,7 @@ def write_ixfr(
     answer = {"fingerprint": None, "verified": verified.of(deltas)}
     if made.changes > most:
         return answer
-    with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda: path) as draft:
+    with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda: path, sync=False) as draft:
         draft.write(b"%d\n" % sum(map(len, made.removed)))
         for compiled in (*made.removed, *made.added):
             for begin in range(0, len(compiled), CHUNK):

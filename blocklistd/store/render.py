@@ -201,7 +201,7 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[memoryview]:
 
 def _replacing(disk: Disk, final: Path) -> AbstractContextManager[Draft]:
     """Writes a file that replaces `final` once it is complete."""
-    return atomic(disk, final.with_name(f".{secrets.token_hex(16)}"), lambda: final)
+    return atomic(disk, final.with_name(f".{secrets.token_hex(16)}"), lambda: final, sync=False)
 
 
 def _written(path: Path) -> str:

@@ -79,6 +79,10 @@ class Verified:
         known = ((digest, self.fingerprints.get(digest)) for digest in digests if digest)
         return {digest: found for digest, found in known if found is not None}
 
+    def news(self, known: Fingerprints) -> dict[Sha256, str]:
+        """The fingerprints that are not in `known`: those of the files that a job verified or wrote."""
+        return {digest: found for digest, found in self.fingerprints.items() if known.get(digest) != found}
+
     def learn(self, fingerprints: Fingerprints) -> None:
         """Adds the fingerprints of files that a job verified or wrote."""
         self.fingerprints.update(fingerprints)

@@ -1,26 +1,20 @@
 """A zone's three sealed files: names of its list's entries, rules made from the names, and DNS messages of the rules.
 
 `make_zone_files` reads the list's whole snapshot. `update_zone_files` takes the files of the serial before, and the
-entries that were added and removed since. Both make the same files; the second can leave the messages, most of its
-work, to `compile_zone_file`. These functions verify no file: the caller does, before and after the call
-(store/verified.py).
+entries that were added and removed since. Both make the same files. The second has two steps: `change_of_zone` finds
+what changes, which takes little time, and `write_changed_files` writes the files, which takes most of it. These
+functions verify no file: the caller does, before and after the call (store/verified.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import os
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from heapq import merge
-from pathlib import Path
 from typing import Final
 
-from blocklistd.errors import DamagedError, store_errors
 from blocklistd.jobs.spread import in_processes
 from blocklistd.lines.delta import RULES, DeltaPart, between, render
 from blocklistd.lines.ids import Ids
@@ -29,10 +23,9 @@ from blocklistd.model import Sha256
 from blocklistd.rpz.rules import entries_of, longest_rule, names, rules_in_blocks, update_rules
 from blocklistd.rpz.shards import spread
 from blocklistd.rpz.wire import Action, compile_rules, recompile, wire_name
-from blocklistd.store.files import SealedFiles, fingerprint_of
+from blocklistd.store.files import SealedFiles
 
 BLOCK: Final = 1 << 14  # lines written at once
-READ: Final = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +51,8 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class ZoneFiles:
-    """The three sealed files and their counts. `wire` is the same as `rules` while the messages are not compiled.
-    `records`: rules. `covered`: names without a rule of their own, since a listed parent domain covers them. `omitted`:
-    ids of entries, once for each rule whose name is too long."""
+    """The three sealed files and their counts. `records`: rules. `covered`: names without a rule of their own, since a
+    listed parent domain covers them. `omitted`: ids of entries, once for each rule whose name is too long."""
 
     names: Sha256
     rules: Sha256
@@ -80,17 +72,44 @@ class RulesDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesChange:
+    """The names that a zone loses and gets, each sorted."""
+
+    removed: Sequence[bytes] = ()
+    added: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneChange:
+    """What a change of entries alters in a zone: its names, the sorted rules that are removed and added, the difference
+    of `covered`, and `omitted` afterwards."""
+
+    names: NamesChange
+    removed: Sequence[bytes]
+    added: Sequence[bytes]
+    covered: int
+    omitted: Sequence[str]
+
+    @property
+    def delta(self) -> DeltaPart:
+        """The delta of the rules."""
+        return render(RULES, self.removed, self.added)
+
+    def applied_to(self, before: ZoneFiles) -> ZoneFiles:
+        """The files before, with the counts after the change."""
+        records = before.records + len(self.added) - len(self.removed)
+        return replace(before, records=records, covered=before.covered + self.covered, omitted=self.omitted)
+
+
+@dataclass(frozen=True, slots=True)
 class _Rules:
-    """The files of names and rules of a zone that omits none. `longest`: the bytes of the longest rule, or of the
-    longest that was added. `removed`, `added`: the difference from the rules before, if there were any."""
+    """The files of names and rules of a zone that omits none. `longest`: the bytes of the longest rule."""
 
     names: Sha256
     rules: Sha256
     records: int
     covered: int
     longest: int
-    removed: Sequence[bytes] = ()
-    added: Sequence[bytes] = ()
 
 
 class SharedFiles:
@@ -101,6 +120,8 @@ class SharedFiles:
         self._key: tuple[object, ...] = ()
         self._shards: list[list[bytes]] = []
         self._rules: dict[tuple[object, ...], _Rules] = {}
+        self._changes: dict[tuple[object, ...], ZoneChange] = {}
+        self._spliced: dict[tuple[object, ...], Sha256] = {}
 
     def names(self, files: SealedFiles, ruling: Ruling, snapshot: Sha256) -> list[bytes]:
         """The names of a zone. Raises StoreError."""
@@ -110,14 +131,38 @@ class SharedFiles:
                 self._key, self._shards = key, ruling.names(lines(content))
         return self._shards[ruling.shard]
 
-    def rules(self, ruling: Ruling, *origin: object) -> _Rules | None:
-        """The rules that another zone made from the same origin, if they fit into this zone."""
-        found = self._rules.get((ruling.selection, ruling.shard, *origin))
+    def rules(self, ruling: Ruling, snapshot: Sha256) -> _Rules | None:
+        """The rules that another zone made from the same snapshot, if they fit into this zone."""
+        found = self._rules.get((ruling.selection, ruling.shard, snapshot))
         return found if found is not None and found.longest <= longest_rule(ruling.zone) else None
 
-    def keep(self, made: _Rules, ruling: Ruling, *origin: object) -> None:
+    def keep(self, made: _Rules, ruling: Ruling, snapshot: Sha256) -> None:
         """Offer the rules of a zone to the next zones."""
-        self._rules[ruling.selection, ruling.shard, *origin] = made
+        self._rules[ruling.selection, ruling.shard, snapshot] = made
+
+    def change(self, ruling: Ruling, before: ZoneFiles) -> ZoneChange | None:
+        """The change that another zone with the same files before found, if its rules fit into this zone."""
+        found = self._changes.get(_origin(ruling, before))
+        is_fit = found is not None and max(map(len, found.added), default=0) <= longest_rule(ruling.zone)
+        return found if is_fit and not before.omitted else None
+
+    def keep_change(self, found: ZoneChange, ruling: Ruling, before: ZoneFiles) -> None:
+        """Offer the change of a zone to the next zones, unless it omits rules."""
+        if not before.omitted and not found.omitted:
+            self._changes[_origin(ruling, before)] = found
+
+    def spliced(self, files: SealedFiles, digest: Sha256, removed: Sequence[bytes], added: Sequence[bytes]) -> Sha256:
+        """Seal a file of sorted lines without the lines `removed` and with the lines `added`, unless another zone has
+        sealed it. Raises StoreError, ValueError."""
+        key = digest, tuple(removed), tuple(added)
+        if key not in self._spliced:
+            with files.map(digest) as content:
+                self._spliced[key] = _seal(files, splice(content, removed, added)) if removed or added else digest
+        return self._spliced[key]
+
+
+def _origin(ruling: Ruling, before: ZoneFiles) -> tuple[object, ...]:
+    return ruling.selection, ruling.shard, before.names, before.rules, before.covered
 
 
 def make_zone_files(
@@ -174,36 +219,67 @@ def update_zone_files(
     adds: Iterable[bytes],
     ids: Ids,
     shared: SharedFiles | None = None,
-    *,
-    compiles: bool = True,
 ) -> tuple[ZoneFiles, DeltaPart]:
     """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
-    delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. `compiles`:
-    False to omit the messages. Raises StoreError.
+    delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. Raises
+    StoreError.
 
     A changed entry costs about as much as forty entries in `make_zone_files`.
     """
     shared = shared or SharedFiles()
-    origin = before.names, before.rules, before.covered
-    known = shared.rules(ruling, *origin) if not before.omitted else None
+    change = change_of_zone(files, ruling, before, removes, adds, ids, shared)
+    return write_changed_files(files, ruling, before, change, shared), change.delta
+
+
+def change_of_zone(
+    files: SealedFiles,
+    ruling: Ruling,
+    before: ZoneFiles,
+    removes: Iterable[bytes],
+    adds: Iterable[bytes],
+    ids: Ids,
+    shared: SharedFiles,
+) -> ZoneChange:
+    """Finds what changes in a zone when entries are removed and added. Writes no file. Raises StoreError."""
+    known = shared.change(ruling, before)
+    if known is not None:
+        return known
+    names = change_of_names(ruling, removes, adds)
+    with files.map(before.names) as old:
+        found = update_rules(old, names.removed, names.added, ruling.zone)
     omitted = Counter(before.omitted)
-    if known is None:
-        removed_names, added_names = (ruling.names(entries)[ruling.shard] for entries in (removes, adds))
-        in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
-        removed_names, added_names = (
-            [name for name in some if name not in in_both] for some in (removed_names, added_names)
-        )
-        if not removed_names and not added_names:
-            return before, DeltaPart(b"")
-        known = _updated_rules(files, ruling, before, removed_names, added_names, omitted, ids)
-        if not before.omitted and not omitted.total():
-            shared.keep(known, ruling, *origin)
+    omitted.update(_ids(found.omitted, ids))
+    omitted.subtract(_ids(found.omitted_before, ids))
+    made = ZoneChange(names, sorted(found.removes), sorted(found.adds), found.covered, sorted(omitted.elements()))
+    shared.keep_change(made, ruling, before)
+    return made
+
+
+def change_of_names(ruling: Ruling, removes: Iterable[bytes], adds: Iterable[bytes]) -> NamesChange:
+    """The names that a zone loses and gets when entries are removed and added."""
+    removed, added = (ruling.names(entries)[ruling.shard] for entries in (removes, adds))
+    in_both = set(removed) & set(added)  # an entry whose attributes alone changed
+    return NamesChange(*([name for name in names if name not in in_both] for names in (removed, added)))
+
+
+def write_changed_files(
+    files: SealedFiles,
+    ruling: Ruling,
+    before: ZoneFiles,
+    change: ZoneChange,
+    shared: SharedFiles,
+    *,
+    compiles: bool = True,
+) -> ZoneFiles:
+    """Writes the files after a change; the counts are those after it, too. `compiles`: False to omit the messages; the
+    file of rules is then in their place. Raises StoreError, and ValueError where the change does not fit."""
     wire = before.wire
-    if known.removed or known.added:
-        changed = list(merge(known.removed, known.added))
-        wire = compile_zone_file(files, ruling, known.rules, before.wire, changed) if compiles else known.rules
-    made = ZoneFiles(known.names, known.rules, wire, known.records, known.covered, sorted(omitted.elements()))
-    return made, render(RULES, known.removed, known.added)
+    names = shared.spliced(files, before.names, change.names.removed, change.names.added)
+    rules = shared.spliced(files, before.rules, change.removed, change.added)
+    if rules != before.rules:
+        changed = list(merge(change.removed, change.added))
+        wire = compile_zone_file(files, ruling, rules, before.wire, changed) if compiles else rules
+    return replace(change.applied_to(before), names=names, rules=rules, wire=wire)
 
 
 def compile_zone_file(
@@ -217,38 +293,6 @@ def compile_zone_file(
             return _seal(files, compile_rules(lines(content), zone, ruling.action))
         with files.map(before) as compiled:
             return _seal(files, recompile(compiled, content, changed, zone, ruling.action))
-
-
-def _updated_rules(
-    files: SealedFiles,
-    ruling: Ruling,
-    before: ZoneFiles,
-    removed_names: list[bytes],
-    added_names: list[bytes],
-    omitted: Counter[str],
-    ids: Ids,
-) -> _Rules:
-    """Makes the files of names and rules from those of the serial before, and updates `omitted`."""
-    with ExitStack() as stack:
-        old_names = stack.enter_context(files.map(before.names))
-        new_names = _seal(files, splice(old_names, removed_names, added_names))
-        changed = [*removed_names, *added_names]
-        found = update_rules(old_names, stack.enter_context(files.map(new_names)), changed, ruling.zone)
-        removed, added = sorted(found.removes), sorted(found.adds)
-        omitted.update(_ids(found.omitted, ids))
-        omitted.subtract(_ids(found.omitted_before, ids))
-        rules = before.rules
-        if removed or added:
-            rules = _seal(files, splice(stack.enter_context(files.map(rules)), removed, added))
-    return _Rules(
-        names=new_names,
-        rules=rules,
-        records=before.records + len(added) - len(removed),
-        covered=before.covered + found.covered,
-        longest=max(map(len, added), default=0),
-        removed=removed,
-        added=added,
-    )
 
 
 @contextmanager
@@ -284,52 +328,3 @@ def _seal(files: SealedFiles, chunks: Iterable[bytes | memoryview]) -> Sha256:
             draft.write(chunk)
     assert draft.sealed is not None
     return draft.sealed
-
-
-class CompiledFile:
-    """A zone's compiled messages as they are served: an open, mapped file whose SHA-256 was verified.
-
-    It stays readable after the file is removed. `fingerprint`: of the open file when it was verified. It is compared
-    with that of the same open file, whatever file has the name by now. States: verified → changed, when `is_unchanged`
-    returns False; changed → verified, when `is_intact` then returns True.
-    """
-
-    def __init__(self, path: Path, digest: Sha256, fingerprint: str | None = None) -> None:
-        """Opens the file; reads and verifies it unless it has the `fingerprint` of a verified file. Raises DamagedError
-        if it is missing or damaged, StoreError if it can't be read."""
-        self.digest = digest
-        try:
-            with store_errors(path.parent):
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except Exception as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise DamagedError(digest) from error
-            raise
-        weakref.finalize(self, os.close, self._descriptor)
-        self.fingerprint = self._current()
-        self._size = os.fstat(self._descriptor).st_size
-        if self.fingerprint != fingerprint and not self.is_intact():
-            raise DamagedError(digest)
-        mapped = mmap.mmap(self._descriptor, self._size, access=mmap.ACCESS_READ) if self._size else b""
-        self.content = memoryview(mapped)
-
-    def is_unchanged(self) -> bool:
-        """Whether the file was not written since it was verified. Costs one fstat(2)."""
-        return self._current() == self.fingerprint
-
-    def is_intact(self) -> bool:
-        """Reads the file; returns whether it matches its digest. If so, it counts as unchanged again."""
-        before = self._current()
-        size = os.fstat(self._descriptor).st_size
-        if size != self._size:
-            return False
-        hash = hashlib.sha256()
-        for start in range(0, size, READ):
-            hash.update(os.pread(self._descriptor, READ, start))  # not the mapping: SIGBUS if the file is truncated
-        if hash.hexdigest() != self.digest:
-            return False
-        self.fingerprint = before
-        return True
-
-    def _current(self) -> str:
-        return fingerprint_of(os.fstat(self._descriptor))

@@ -79,7 +79,8 @@ class ZoneSerial:
 
     `delta`: the sealed delta of rules from the serial before; None if no difference leads to this serial. `added`,
     `removed`: its counts. `records`, `covered`, `omitted`: as in ZoneFiles.
-    `wire`: the same as `rules` while the messages are not compiled. `zonemd`: the digest of its ZONEMD record, in hex;
+    `wire`: the same as `rules` while the files are not written; `names` and `rules` may be those of the serial before
+    then (pipeline/zone_completion.py). `zonemd`: the digest of its ZONEMD record, in hex;
     None without that record.
     """
 

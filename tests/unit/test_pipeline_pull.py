@@ -65,8 +65,13 @@ class NoZones(ZonePublisher):
     def __init__(self) -> None:
         pass
 
-    async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
-        return None
+    async def advance(
+        self,
+        list_id: ListId | None = None,
+        version: Version | None = None,
+        served: Callable[[], None] = lambda: None,
+    ) -> None:
+        served()
 
 
 def hotline(name: str, url: str = "file:/nowhere") -> SourcePlan:

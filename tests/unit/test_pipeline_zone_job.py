@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dns.message
 import dns.name
@@ -14,6 +15,7 @@ from blocklistd.errors import DamagedError
 from blocklistd.lines.snapshot import changed_lines
 from blocklistd.model import Sha256
 from blocklistd.pipeline import zone_job
+from blocklistd.pipeline.zone_completion import compile_all
 from blocklistd.pipeline.zone_job import advance, advance_all
 from blocklistd.rpz.rules import name_of
 from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
@@ -22,7 +24,15 @@ from blocklistd.store import ixfr, zone_files
 from blocklistd.store.ixfr import deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
 from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.verified import Verified
-from blocklistd.store.zones import ZonePlan, ZoneSerial, newest_serial, oldest_ixfr, prune_zone, zone_at
+from blocklistd.store.zones import (
+    ZonePlan,
+    ZoneSerial,
+    drop_zone_delta,
+    newest_serial,
+    oldest_ixfr,
+    prune_zone,
+    zone_at,
+)
 from tests.damage import flip_a_bit
 from tests.versions_of import LIST, NOW, Versions
 
@@ -127,7 +137,7 @@ def test_a_change_that_is_followed_and_one_that_is_not_make_the_same(
     after = [*NAMES[10:], "x.n12.example", "y.example"]
     one = publish(followed, *after)
     monkeypatch.setattr(zone_job, "UPDATE_ALWAYS", 0)
-    monkeypatch.setattr(zone_job, "update_zone_files", None)  # it is not called
+    monkeypatch.setattr(zone_job, "change_of_zone", None)  # it is not called
     other = publish(made, *after)
     assert (one.delta, one.added, one.removed) == (other.delta, other.added, other.removed)
     assert (one.rules, one.wire, one.names, one.covered) == (other.rules, other.wire, other.names, other.covered)
@@ -158,37 +168,80 @@ def test_a_damaged_file_that_is_made_again_keeps_the_serial(tmp_path: Path, file
     versions.close()
 
 
-@pytest.mark.parametrize(
-    ("lost", "moves_on"),
-    [
-        *((lost, False) for lost in ("", "wire", "names", "rules")),
-        *((lost, True) for lost in ("", "wire", "delta", "names", "rules")),
-    ],
-)
-def test_a_serial_that_a_crash_left_without_messages_gets_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, moves_on: bool
+LOST = ("", "wire", "delta", "names", "rules", "list's delta")
+
+
+@pytest.mark.parametrize("moves_on", [False, True])
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("zonemd", [False, True])
+def test_a_serial_that_a_crash_left_without_files_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, moves_on: bool, zonemd: bool
 ) -> None:
-    """`lost`: a file of that serial, or the messages of the one before, which are not kept for it."""
+    """`lost`: a file that the row of that serial names, the messages of the one before, or the list's delta."""
     monkeypatch.setattr(zone_job, "DEFERRED", 0)
+    plan = replace(PLAN, apex=replace(APEX, zonemd=zonemd))
     versions = Versions(tmp_path)
-    first = publish(versions, *NAMES)
+    first = publish(versions, *NAMES, plan=plan)
     versions.publish(versions.seal([*NAMES[1:], "new.example"]))
-    advance_all(versions.store, [PLAN], NOW, (), {})
+    advance_all(versions.store, [plan], NOW, (), {})
     with versions.database.read() as connection:
         left = newest_serial(connection, ZONE)
     assert left is not None
     assert (left.serial, left.is_compiled, left.wire) == (2, False, left.rules)
-    digest = first.wire if lost == "wire" else getattr(left, lost, None)
+    assert (left.rules == first.rules, left.names == first.names) == (not zonemd, not zonemd)
+    live = versions.state.live
+    assert live is not None
+    digests = {"wire": first.wire, "list's delta": live.delta}
+    digest = digests.get(lost) or getattr(left, lost, None)
     if digest is not None:
         versions.store.sealed.path(digest).unlink()
     if moves_on:
         versions.publish(versions.seal([*NAMES[2:], "new.example", "newer.example"]))
-    found = bring(versions, remake=not moves_on and lost in ("names", "rules"))
+    elif lost == "delta" and digest is not None:  # a repair drops it
+        with versions.database.write() as connection:
+            drop_zone_delta(connection, digest)
+    found = bring(versions, remake=not moves_on and lost in ("names", "rules"), plan=plan)
     assert found.serial == (3 if moves_on else 2)
-    assert is_made_of_the_list(versions, found)
-    if not moves_on:
-        assert found.rules == left.rules
-    assert (found.delta is None) == (moves_on and lost == "rules"), "no delta from rules that are lost"
+    assert is_made_of_the_list(versions, found) or (lost == "list's delta" and found.names is None)
+    without_rules = lost == "rules" or (lost == "delta" and not zonemd)
+    dropped = not moves_on and lost == "delta"
+    assert (found.delta is None) == (dropped or (moves_on and without_rules)), "no delta from rules that are lost"
+    if found.delta is not None:
+        assert read(versions, found.delta) == (
+            b"-example\0n1\n-example\0n1\0*\n+example\0newer\n+example\0newer\0*\n"
+            if moves_on
+            else b"-example\0n0\n-example\0n0\0*\n+example\0new\n+example\0new\0*\n"
+        )
+    versions.close()
+
+
+def test_zones_whose_files_are_written_later_share_their_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone_job, "DEFERRED", 0)
+    versions = Versions(tmp_path)
+    plans = [PLAN, replace(PLAN, name=f"other.{ZONE}", target="*.")]
+    calls: list[Sha256] = []
+    sealing = zone_files._seal
+
+    def seal(*of: Any) -> Sha256:
+        calls.append(sealing(*of))
+        return calls[-1]
+
+    for names in (NAMES, NAMES[1:], [*NAMES[2:], "new.example"]):
+        versions.publish(versions.seal(names))
+        advance_all(versions.store, plans, NOW, (), {})
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(zone_files, "_seal", seal)
+            compile_all(versions.store, [plan.name for plan in plans], {})
+        if names is not NAMES:
+            assert len(calls) == 4, "names and rules once, and the messages of each zone"
+    with versions.database.read() as connection:
+        one, other = (newest_serial(connection, plan.name) for plan in plans)
+    assert one is not None
+    assert other is not None
+    assert (one.names, one.rules, one.records) == (other.names, other.rules, other.records)
+    assert one.wire != other.wire
+    assert is_made_of_the_list(versions, one)
     versions.close()
 
 

@@ -28,7 +28,8 @@ from blocklistd.limits import MAX_SECONDARIES
 from blocklistd.model import ListId
 from blocklistd.pipeline import zone_job
 from blocklistd.pipeline.resources import Resources
-from blocklistd.pipeline.zone_job import advance, compile_all
+from blocklistd.pipeline.zone_completion import compile_all
+from blocklistd.pipeline.zone_job import advance
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.query import SecondaryRequest
@@ -486,7 +487,7 @@ async def test_messages_that_cannot_be_compiled_are_at_the_next_try(deferred: Sc
     await deferred.publisher.advance(LIST, deferred.versions.state.version)
     assert deferred.publisher.behind == set()
     assert deferred.serial.serial == serial.serial
-    assert deferred.serial.rules == serial.rules
+    assert deferred.serial.delta == serial.delta
     assert await deferred.transfer() == (0, 2 * len(NAMES) - 2 + 4)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from blocklistd.config import Network
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.tsig import Key
-from blocklistd.store.zone_files import CompiledFile
+from blocklistd.store.compiled_file import CompiledFile
 from blocklistd.store.zones import ZonePlan
 
 
