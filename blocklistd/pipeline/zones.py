@@ -261,7 +261,7 @@ class ZonePublisher:
             covered=found.covered,
             omitted=len(found.omitted),
             oldest=min(oldest, found.serial),
-            compiled=file.content if file is not None else None,
+            compiled=file,
             file=file,
         )
         served = self._zones.get(view.name)

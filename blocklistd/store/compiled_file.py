@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import weakref
 from pathlib import Path
@@ -17,17 +16,19 @@ READ: Final = 1 << 20  # bytes read at once
 
 
 class CompiledFile:
-    """A zone's compiled messages as they are served: an open, mapped file whose SHA-256 was verified.
+    """A zone's compiled messages as they are served: an open file whose SHA-256 was verified.
 
-    It stays readable after the file is removed. `fingerprint`: of the open file when it was verified. It is compared
-    with that of the same open file, whatever file has the name by now. States: verified → changed, when `is_unchanged`
-    returns False; changed → verified, when `is_intact` then returns True.
+    It is read and not mapped: the pages of a mapping count as memory of the process. It stays readable after the file
+    is removed. `fingerprint`: of the open file when it was verified. It is compared with that of the same open file,
+    whatever file has the name by now. States: verified → changed, when `is_unchanged` returns False; changed →
+    verified, when `is_intact` then returns True.
     """
 
     def __init__(self, path: Path, digest: Sha256, fingerprint: str | None = None) -> None:
         """Opens the file; reads and verifies it unless it has the `fingerprint` of a verified file. Raises DamagedError
         if it is missing or damaged, StoreError if it can't be read."""
         self.digest = digest
+        self._path = path
         try:
             with store_errors(path.parent):
                 self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -40,8 +41,17 @@ class CompiledFile:
         self._size = os.fstat(self._descriptor).st_size
         if self.fingerprint != fingerprint and not self.is_intact():
             raise DamagedError(digest)
-        mapped = mmap.mmap(self._descriptor, self._size, access=mmap.ACCESS_READ) if self._size else b""
-        self.content = memoryview(mapped)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, at: int, into: memoryview) -> None:
+        """Fills `into` with the bytes from offset `at` on. They are right if the file `is_unchanged` after that. Raises
+        DamagedError if the file is too short, StoreError if it can't be read."""
+        with store_errors(self._path):
+            size = os.preadv(self._descriptor, [into], at)
+        if size != len(into):  # a read of a file is complete, except at its end
+            raise DamagedError(self.digest)
 
     def is_unchanged(self) -> bool:
         """Whether the file was not written since it was verified. Costs one fstat(2)."""
@@ -55,7 +65,7 @@ class CompiledFile:
             return False
         hash = hashlib.sha256()
         for start in range(0, size, READ):
-            hash.update(os.pread(self._descriptor, READ, start))  # not the mapping: SIGBUS if the file is truncated
+            hash.update(os.pread(self._descriptor, READ, start))
         if hash.hexdigest() != self.digest:
             return False
         self.fingerprint = before

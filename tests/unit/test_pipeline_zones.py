@@ -201,9 +201,11 @@ class Scene:
 
     @property
     def compiled(self) -> bytes:
-        compiled = self.view.compiled
-        assert compiled is not None
-        return bytes(compiled)
+        file = self.view.file
+        assert file is not None
+        into = memoryview(bytearray(len(file)))
+        file.read(0, into)
+        return bytes(into)
 
     async def connect(self, kind: str = "AXFR", since: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         client = socket.socket()

@@ -11,13 +11,13 @@ import pytest
 
 from blocklistd.rpz.wire import MESSAGE, Action, Apex, compile_rules, messages, wire_name
 from blocklistd.serve.dns import message as dm
-from blocklistd.serve.dns.transfer import CHUNK, Stream, axfr
+from blocklistd.serve.dns.transfer import CHUNK, Compiled, Stream, axfr
 from blocklistd.serve.dns.tsig import FUDGE, Key, Signer
 
 ZONE = "rpz.blocklist.example"
 APEX = Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",))
 KEY = Key(wire_name("isp"), "hmac-sha256", b"k" * 32)
-RULES = [f"example\0n{number:06}".encode() for number in range(20_000)]
+RULES = [f"example\0n{number:06}".encode() for number in range(40_000)]
 COMPILED = b"".join(compile_rules(RULES, wire_name(ZONE), Action(b"\0", 60)))
 BEGIN, STEP = 1_000_000, 2 * FUDGE
 
@@ -27,23 +27,35 @@ def asked(*, signed: bool) -> dm.Query:
     return dm.parse(Signer(KEY).sign(wire, BEGIN) if signed else wire)
 
 
-def taken(stream: Stream) -> Iterator[bytes]:
+def taken(stream: Stream, *, reuse: bool) -> Iterator[bytes]:
     """The chunks, each taken so long after the one before that a client would refuse the earlier time (FUDGE)."""
     now = BEGIN
-    while chunk := stream.take(now):
+    while chunk := stream.take(now, reuse=reuse):
         yield bytes(chunk)
         now += STEP
 
 
+class InFile:
+    """The compiled messages in a file."""
+
+    def __len__(self) -> int:
+        return len(COMPILED)
+
+    def read(self, at: int, into: memoryview) -> None:
+        into[:] = COMPILED[at : at + len(into)]
+
+
 @pytest.mark.parametrize("signed", [False, True])
-def test_chunks_are_bounded_and_of_complete_messages(signed: bool) -> None:
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("compiled", [COMPILED, memoryview(COMPILED), InFile()], ids=["bytes", "view", "file"])
+def test_chunks_are_bounded_and_of_complete_messages(compiled: Compiled, reuse: bool, signed: bool) -> None:
     query = asked(signed=signed)
     assert (query.tsig is not None) == signed
     signer = Signer(KEY, query.tsig.mac) if query.tsig else None
     checking = Signer(KEY, query.tsig.mac) if query.tsig else None
-    stream = Stream(query, axfr(APEX.soa(7), APEX.except_soa(7), COMPILED), signer)
+    stream = Stream(query, axfr(APEX.soa(7), APEX.except_soa(7), compiled), signer)
     record_counts = {"SOA": 0, "NS": 0, "CNAME": 0}
-    chunks = list(taken(stream))
+    chunks = list(taken(stream, reuse=reuse))
     assert len(chunks) > 2
     for number, chunk in enumerate(chunks):
         assert len(chunk) <= CHUNK + 2 * MESSAGE
@@ -62,3 +74,19 @@ def test_chunks_are_bounded_and_of_complete_messages(signed: bool) -> None:
     assert record_counts == {"SOA": 2, "NS": 1, "CNAME": len(RULES)}
     assert not stream.take(BEGIN), "nothing after the last"
     assert COMPILED[2:4] == b"\0\0", "the compiled messages are unchanged"
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_a_chunk_stays_as_it_is_unless_its_memory_may_be_used_again(reuse: bool) -> None:
+    stream = Stream(asked(signed=False), axfr(APEX.soa(7), APEX.except_soa(7), COMPILED), None)
+    first = stream.take(BEGIN)
+    content = bytes(first)
+    assert stream.take(BEGIN, reuse=reuse)
+    assert (bytes(first) == content) != reuse
+
+
+def test_messages_that_are_cut_short_are_an_error() -> None:
+    stream = Stream(asked(signed=False), axfr(APEX.soa(7), APEX.except_soa(7), COMPILED[:1000]), None)
+    assert len(list(messages(stream.take(BEGIN)))) == 1
+    with pytest.raises(ValueError, match="cut short"):
+        stream.take(BEGIN)

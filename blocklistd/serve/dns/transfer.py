@@ -8,19 +8,28 @@ from files that do not change.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
-from typing import Final
+from typing import Final, Protocol
 
 from blocklistd.serve.dns.message import AA, NOERROR, Query, answer, header
 from blocklistd.serve.dns.tsig import Signer
 
-CHUNK: Final = 128 * 1024  # octets after which a chunk ends, with the message that is under way
+CHUNK: Final = 256 * 1024  # octets of messages that are read at once
 _MESSAGE: Final = 2 + 0xFFFF  # octets of the longest message, with its TSIG record and its length prefix
 _U16: Final = struct.Struct("!H")
 
-Compiled = bytes | memoryview
+
+class Content(Protocol):
+    """Bytes that are read from elsewhere, such as a file."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, at: int, into: memoryview) -> None:
+        """Fills `into` with the bytes from offset `at` on."""
+
+
+Compiled = bytes | memoryview | Content
 """Messages with their TCP length prefix (RFC 1035 4.2.2), compiled by rpz.wire. Stream sets their ids."""
 
 
@@ -73,63 +82,80 @@ class Stream:
     """
 
     def __init__(self, query: Query, records: TransferRecords, signer: Signer | None) -> None:
-        parts = (_first_message(query, records), *records.parts, _last_message(query, records))
+        self._parts = iter((_first_message(query, records), *records.parts, _last_message(query, records)))
+        self._part: Compiled = b""
+        self._at = 0  # offset in the part of the next bytes to read
         self._ident = query.id.to_bytes(2, "big")
         self._signer = signer
-        self._chunks = _chunks(parts)
-        self._messages = chain.from_iterable(messages(memoryview(part)) for part in parts)
+        self._read = memoryview(bytearray(CHUNK))
+        self._starts = [0]  # offsets of the messages in `_read`, and of their end
+        self._next = 0  # index in `_starts` of the next message to sign
+        self._signed = memoryview(bytearray(CHUNK + _MESSAGE if signer is not None else 0))
 
-    def take(self, now: int) -> bytearray | memoryview:
-        """The next chunk; empty after the last.
+    def take(self, now: int, *, reuse: bool = False) -> memoryview:
+        """The next chunk; empty after the last. `reuse`: the chunk before is not needed any more, and its memory may be
+        used for this one.
 
         `now`, in Unix seconds, is the time of the chunk's signatures (RFC 8945 5.3.1). A transfer to a slow secondary
-        may take longer than FUDGE, so each chunk needs the present time.
+        may take longer than FUDGE, so each chunk needs the present time. Raises what reading raises.
         """
         if self._signer is not None:
+            if not reuse:
+                self._signed = memoryview(bytearray(CHUNK + _MESSAGE))
             return self._take_signed(self._signer, now)
-        chunk, starts = next(self._chunks, (bytearray(), list[int]()))
-        for start in starts:
-            chunk[start + 2 : start + 4] = self._ident
-        return chunk
+        if not reuse:
+            self._read = memoryview(bytearray(CHUNK))
+        self._fill()
+        return self._read[: self._starts[-1]]
 
     def _take_signed(self, signer: Signer, now: int) -> memoryview:
-        """A chunk in which a TSIG record ends each message; header counts and length prefixes include it.
-
-        Messages and records are written into one buffer: to join them afterwards took a fifth of the time.
-        """
-        chunk = memoryview(bytearray(CHUNK + _MESSAGE))
+        """A chunk in which a TSIG record ends each message; header counts and length prefixes include it."""
+        chunk = self._signed
         at = 0
-        while at < CHUNK and (message := next(self._messages, None)) is not None:
-            end = at + len(message)
-            chunk[at:end] = message
-            chunk[at + 2 : at + 4] = self._ident
+        while at < CHUNK:
+            if self._next + 1 >= len(self._starts) and not self._fill():
+                break
+            start, stop = self._starts[self._next : self._next + 2]
+            self._next += 1
+            end = at + stop - start
+            chunk[at:end] = self._read[start:stop]
             record = signer.record(chunk[at + 2 : end], now)
             chunk[at + 2 + 11] += 1  # low octet of ARCOUNT: at most 1 (OPT) before
-            _U16.pack_into(chunk, at, len(message) - 2 + len(record))
+            _U16.pack_into(chunk, at, end - at - 2 + len(record))
             at = end + len(record)
             chunk[end:at] = record
         return chunk[:at]
 
+    def _fill(self) -> bool:
+        """Reads the next complete messages, and sets their ids. False after the last message."""
+        buffer, ident = self._read, self._ident
+        starts = [end := 0]
+        while True:
+            while self._at == len(self._part):
+                part = next(self._parts, None)
+                if part is None:
+                    self._starts, self._next = starts, 0
+                    return end > 0
+                self._part, self._at = part, 0
+            begin, stop = end, min(end + len(self._part) - self._at, CHUNK)
+            _read(self._part, self._at, buffer[begin:stop])
+            while end + 2 <= stop and (after := end + 2 + (buffer[end] << 8 | buffer[end + 1])) <= stop:
+                buffer[end + 2 : end + 4] = ident
+                end = after
+                starts.append(end)
+            self._at += end - begin
+            if self._at < len(self._part):  # the next message does not fit
+                if not end:
+                    raise ValueError("the last message is cut short")
+                self._starts, self._next = starts, 0
+                return True
 
-def _chunks(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
-    """Chunks of complete messages, and the offsets at which the messages begin in each.
 
-    Adjacent messages are copied with one slice.
-    """
-    chunk, starts = bytearray(), list[int]()
-    for part in parts:
-        view = memoryview(part)
-        done = at = 0
-        while at < len(view):
-            starts.append(len(chunk) + at - done)
-            at += 2 + (view[at] << 8 | view[at + 1])
-            if len(chunk) + at - done >= CHUNK:
-                chunk += view[done:at]
-                yield chunk, starts
-                chunk, starts, done = bytearray(), [], at
-        chunk += view[done:at]
-    if chunk:
-        yield chunk, starts
+def _read(part: Compiled, at: int, into: memoryview) -> None:
+    if isinstance(part, bytes | memoryview):
+        into[:] = part[at : at + len(into)]
+    else:
+        part.read(at, into)
 
 
 def messages(stream: memoryview) -> Iterator[memoryview]:

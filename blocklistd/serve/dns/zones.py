@@ -26,7 +26,7 @@ class ZoneView:
     `records`, `covered` and `omitted` are numbers of rules, of names that a listed domain covers, and of entries for
     which there is no rule (rpz.rules). `oldest` is the oldest serial from which a difference (IXFR) can start. Serials
     here are not wrapped to 32 bits. `compiled` are the zone's messages (rpz.wire), None while they are being made;
-    `file` is the file from which they are mapped (None: they are in memory).
+    `file` is the file with them (None: they are in memory).
     """
 
     plan: ZonePlan
@@ -36,7 +36,7 @@ class ZoneView:
     covered: int
     omitted: int
     oldest: int
-    compiled: memoryview | None = field(repr=False)
+    compiled: memoryview | CompiledFile | None = field(repr=False)
     file: CompiledFile | None = field(default=None, repr=False)
 
     @property
