@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import resource
@@ -20,6 +21,8 @@ from blocklistd.serve.accept import allow_connections
 
 log: Final = logging.getLogger(__name__)
 
+M_ARENA_MAX: Final = -8  # mallopt(3)
+
 
 def serve(checked: CheckedConfig) -> int:
     """Runs the daemon until SIGTERM or SIGINT, and returns the exit code of `blocklistd serve`: 0, or 1 after an error,
@@ -29,6 +32,7 @@ def serve(checked: CheckedConfig) -> int:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would contain the online key, and entries
     allow_connections()
+    _use_one_arena()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(checked).run())
@@ -42,3 +46,11 @@ def serve(checked: CheckedConfig) -> int:
         Event.DAEMON_CRASHED.log(log, error=type(error).__name__, exc_info=redacted(error))
         return 1
     return 0
+
+
+def _use_one_arena() -> None:
+    """Makes all threads of this process take memory from one arena of the C library. With an arena for each, what they
+    have freed is 15 MiB more after a few pulls. Does nothing where the C library has no arenas."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)

@@ -7,6 +7,7 @@ from files that do not change.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _MESSAGE: Final = 2 + 0xFFFF  # octets of the longest message, with its TSIG rec
 _U16: Final = struct.Struct("!H")
 
 
-class Content(Protocol):
+class RandomAccess(Protocol):
     """Bytes that are read from elsewhere, such as a file."""
 
     def __len__(self) -> int: ...
@@ -29,7 +30,7 @@ class Content(Protocol):
         """Fills `into` with the bytes from offset `at` on."""
 
 
-Compiled = bytes | memoryview | Content
+Compiled = bytes | memoryview | RandomAccess
 """Messages with their TCP length prefix (RFC 1035 4.2.2), compiled by rpz.wire. Stream sets their ids."""
 
 
@@ -87,10 +88,10 @@ class Stream:
         self._at = 0  # offset in the part of the next bytes to read
         self._ident = query.id.to_bytes(2, "big")
         self._signer = signer
-        self._read = memoryview(bytearray(CHUNK))
+        self._read = _buffer(CHUNK)
         self._starts = [0]  # offsets of the messages in `_read`, and of their end
         self._next = 0  # index in `_starts` of the next message to sign
-        self._signed = memoryview(bytearray(CHUNK + _MESSAGE if signer is not None else 0))
+        self._signed = memoryview(b"") if signer is None else _buffer(CHUNK + _MESSAGE)
 
     def take(self, now: int, *, reuse: bool = False) -> memoryview:
         """The next chunk; empty after the last. `reuse`: the chunk before is not needed any more, and its memory may be
@@ -101,10 +102,10 @@ class Stream:
         """
         if self._signer is not None:
             if not reuse:
-                self._signed = memoryview(bytearray(CHUNK + _MESSAGE))
+                self._signed = _buffer(CHUNK + _MESSAGE)
             return self._take_signed(self._signer, now)
         if not reuse:
-            self._read = memoryview(bytearray(CHUNK))
+            self._read = _buffer(CHUNK)
         self._fill()
         return self._read[: self._starts[-1]]
 
@@ -149,6 +150,11 @@ class Stream:
                     raise ValueError("the last message is cut short")
                 self._starts, self._next = starts, 0
                 return True
+
+
+def _buffer(size: int) -> memoryview:
+    """New memory, which the kernel gets back at its end: the C library would keep that of many transfers at once."""
+    return memoryview(mmap.mmap(-1, size))
 
 
 def _read(part: Compiled, at: int, into: memoryview) -> None:
