@@ -172,8 +172,8 @@ def test_a_good_secondary_and_the_feed_are_served_meanwhile(scene: AbuseScene) -
 
 
 class EagerStream:
-    """A connection whose thread takes what arrives at once, as a real secondary does. On a busy machine dnspython takes
-    less than a third of the sockets' buffers in 30 s, and the server then cuts it off."""
+    """A connection whose thread takes what arrives at once, as a real secondary does. The server cuts off a client that
+    takes less than a third of its send buffer of 4 MiB in 30 s. On a busy machine dnspython may be so slow."""
 
     def __init__(self, port: int, source: str) -> None:
         self._stream = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
