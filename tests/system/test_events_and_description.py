@@ -160,6 +160,7 @@ def test_the_description_names_every_path_and_needs_a_token(scene: Scene) -> Non
         assert wrong.headers["content-type"].startswith("application/problem+json")
 
 
+@pytest.mark.slow  # schemathesis sends every operation right and wrong requests
 def test_the_feed_keeps_to_its_description(scene: Scene, tmp_path: Path) -> None:
     """Generated requests, right and wrong ones, to every operation but the endless one; each answer must be described,
     and of the described schema."""
