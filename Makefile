@@ -8,6 +8,9 @@
 # make fuzz     every property with twenty times as many examples, then each parser with coverage-guided inputs
 # make docs     docs/cli.md from the commands, docs/metrics.md from the tables of metrics and log events
 # make catalogs  the texts of the source into the catalogs of the other languages, blocklistd/language/catalogs
+# make deb      the Debian packages of daemon and client, in build/deb
+# make package-test  installs, upgrades and purges them in a root of its own (as root)
+# make image    an OCI image of the daemon, where podman, buildah or docker is
 # make clean    everything that these made, away
 # Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
@@ -17,7 +20,7 @@ FUZZ ?= 30# seconds for each parser
 BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test interop-next check tests bench scaling soak fuzz docs catalogs clean
+.PHONY: help run test interop-next check tests bench scaling soak fuzz docs catalogs deb package-test image clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -65,6 +68,17 @@ docs: $(STAMP)
 
 catalogs: $(STAMP)
 	@$(VENV)/bin/python -m tests.catalogs
+
+deb:
+	@nice debian/build
+
+package-test: $(STAMP) deb
+	@tests/package-test
+
+image: deb
+	@engine=$$(command -v podman || command -v buildah || command -v docker) \
+	    || { echo "no podman, buildah or docker here: install one of them" >&2; exit 1; }; \
+	$$engine build -f Containerfile -t blocklistd .
 
 # The lock files name every package with its version and hashes: requirements.lock what production installs,
 # requirements-dev.lock that and the tests' own. The project itself is installed in place.

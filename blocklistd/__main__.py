@@ -1,4 +1,4 @@
-"""The entry point of `python -m blocklistd` and of the console script."""
+"""The entry points: of `python -m blocklistd` and the program blocklistd, and of the program blocklistd-sync."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ def main() -> None:
         from blocklistd.cli import run
 
         sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # during the import
+        sys.exit(1)
+
+
+def sync() -> None:
+    """Runs the command `sync` alone, for hosts that have only the client; exits with its exit code."""
+    try:
+        from blocklistd.cli import run
+        from blocklistd.cli.sync import command
+
+        sys.exit(run(sys.argv[1:], command, "blocklistd-sync"))
     except KeyboardInterrupt:  # during the import
         sys.exit(1)
 

@@ -61,6 +61,9 @@ FIRST_WORDS: Final = {
 """Short help of every first word, in the order of `blocklistd --help`."""
 
 
+HELP: Final = ["-h", "--help"]
+
+
 class LazyGroup(click.Group):
     """A click group that prints first words and short helps without an import, and imports a command when called."""
 
@@ -125,7 +128,7 @@ def _without_subcommand(command: click.Command) -> Callable[..., object]:
     return called
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": HELP})
 @click.version_option(__version__, prog_name="blocklistd")
 @click.option("-c", "--config", metavar="FILE", help="The configuration file; every command takes it, too.")
 @click.pass_context
@@ -139,16 +142,17 @@ def program(context: click.Context, config: str | None) -> None:
     context.obj = config
 
 
-def run(arguments: list[str]) -> int:
-    """Runs a command line and returns the exit code. Each error is a line on stderr that ends with what to do,
-    on a terminal wrapped between words. Texts are in the language of the configuration or of the user."""
-    with speaking(language_for(arguments, os.environ, DEFAULT_CONFIG)):
-        return _run(arguments)
+def run(arguments: list[str], command: click.Command = program, name: str = "blocklistd") -> int:
+    """Runs a command line of a program and returns the exit code. Each error is a line on stderr that ends with what to
+    do, on a terminal wrapped between words. Texts are in the language of the configuration or of the user."""
+    words = arguments if command is program else [command.name or "", *arguments]
+    with speaking(language_for(words, os.environ, DEFAULT_CONFIG)):
+        return _run(arguments, command, name)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], command: click.Command, name: str) -> int:
     try:
-        code = program.main(arguments, prog_name="blocklistd", standalone_mode=False)
+        code = command.main(arguments, prog_name=name, standalone_mode=False, help_option_names=HELP)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.Abort:

@@ -21,13 +21,17 @@ the daemon is not reachable, 4 held for review.
 writes a line that `blocklistd audit` shows.
 """
 
+BAR = "\\|"
+"""A vertical bar in a cell of a table."""
+
 
 def document() -> str:
     """The text of docs/cli.md."""
-    return "\n".join([HEAD, *(_section(name, command) for name, command in _commands())])
+    return "\n".join([HEAD, *(_section(name, command) for name, command in commands())])
 
 
-def _commands() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """(name, command) of every command that can be called, in the order of `blocklistd --help`."""
     context = click.Context(program)
     for word in FIRST_WORDS:
         command = program.get_command(context, word)
@@ -39,19 +43,33 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
 
 
 def _section(name: str, command: click.Command) -> str:
-    parameters = [p for p in command.params if p.name not in ("config", "as_json")]
-    places = " ".join(p.make_metavar(click.Context(command)) for p in parameters if isinstance(p, click.Argument))
-    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "").strip()
-    if name in COMMANDS and COMMANDS[name].json:
-        summary += f"\n\nWith `--json`: {COMMANDS[name].json}"
-    lines = [f"## `{' '.join(filter(None, [name, places]))}`", "", summary, "", _who(name), ""]
-    options = [p for p in parameters if isinstance(p, click.Option)]
-    if options:
-        lines += ["| option | meaning |", "|---|---|", *map(_option, options), ""]
+    lines = [f"## `{usage(name, command)}`", "", summary(name, command), "", who(name), ""]
+    if own_options(command):
+        lines += ["| option | meaning |", "|---|---|", *map(_option, own_options(command)), ""]
     return "\n".join(lines)
 
 
-def _who(name: str) -> str:
+def usage(name: str, command: click.Command) -> str:
+    """The words of a command and its arguments, without the options."""
+    places = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
+    return " ".join(filter(None, [name, *places]))
+
+
+def summary(name: str, command: click.Command) -> str:
+    """What a command does, and what it prints with --json, as paragraphs."""
+    if name not in COMMANDS:
+        return re.sub(r"\s+", " ", command.help or "").strip()
+    with_json = f"\n\nWith `--json`: {COMMANDS[name].json}" if COMMANDS[name].json else ""
+    return COMMANDS[name].summary + with_json
+
+
+def own_options(command: click.Command) -> list[click.Option]:
+    """The options of a command, without those that every command takes."""
+    return [p for p in command.params if isinstance(p, click.Option) and p.name not in ("config", "as_json")]
+
+
+def who(name: str) -> str:
+    """Who may run a command, and whether the audit has it."""
     command = COMMANDS.get(ASKING.get(name, name))
     if command is None:
         return "Needs no daemon."
@@ -61,13 +79,23 @@ def _who(name: str) -> str:
 
 
 def _option(option: click.Option) -> str:
-    takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}".replace("|", "\\|")
+    taken = f" {takes(option)}".rstrip().replace("|", "\\|")
+    return f"| `{option.opts[0]}{taken}` | {meaning(option).replace('|', BAR)} |"
+
+
+def takes(option: click.Option) -> str:
+    """The placeholder of an option's value: empty if the option is a flag."""
+    return "" if option.is_flag else option.make_metavar(click.Context(click.Command("x")))
+
+
+def meaning(option: click.Option) -> str:
+    """The help of an option, with its default, and whether it is required or may be repeated."""
     notes = [f"default: {option.default}"] if option.show_default else []
     notes += [note for note, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
-    text = (option.help or "").replace("|", "\\|")
+    text = option.help or ""
     if notes and not all(note in text for note in notes):
         text += f" ({', '.join(notes)})"
-    return f"| `{option.opts[0]}{takes}` | {text} |"
+    return text
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +73,11 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that is imported, in functions too, but not for type checking alone."""
+def imports(path: Path, only_top: bool = False) -> Iterator[str]:
+    """Every module that is imported, in functions too (unless `only_top`), but not for type checking alone."""
     tree = ast.parse(path.read_text())
+    if only_top:
+        tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     typing_only = {
         id(node)
         for block in ast.walk(tree)
@@ -111,6 +115,30 @@ def test_dependencies_point_one_way(path: Path) -> None:
     if mine == "versions":
         allowed -= {"sources", "tls", "config"}
     assert own(path) <= allowed | {mine}
+
+
+def is_lazy(path: Path) -> bool:
+    """Imports in the functions of these modules are those of other commands than `sync`."""
+    return path in (PACKAGE / "cli" / "__init__.py", PACKAGE / "cli" / "common.py", PACKAGE / "kinds" / "name.py")
+
+
+def test_the_package_of_the_client_has_all_that_it_imports() -> None:
+    """debian/blocklistd-sync.modules names whole folders, and modules."""
+    named = (PACKAGE.parent / "debian" / "blocklistd-sync.modules").read_text().split()
+    paths = {path for name in named for path in ((PACKAGE.parent / name).glob("*.py") if "." not in name else ())}
+    paths |= {PACKAGE.parent / name for name in named if name.endswith(".py")}
+    assert {part(path) for path in paths} == CLIENT | {"__main__", "cli", "kinds", "rpz"}
+    have = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in paths
+    }
+    locked = re.findall(r"(?m)^([a-z0-9-]+)==", (PACKAGE.parent / "requirements-client.lock").read_text())
+    allowed = {"dns" if name == "dnspython" else name.replace("-", "_") for name in locked} | sys.stdlib_module_names
+    for path in paths:
+        for name in imports(path, only_top=is_lazy(path)):
+            if name.split(".")[0] == "blocklistd":
+                assert {name, name.rpartition(".")[0]} & have, f"{path}: {name} is in no file of the package"
+            else:
+                assert name.split(".")[0] in allowed, f"{path}: {name} is not in requirements-client.lock"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -76,25 +76,41 @@ allowed = set(sys.argv.pop(1).split())
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        found = modules.get(name.split(".")[0], [])
-        if found and not allowed & {re.sub(r"[-_.]+", "-", one).lower() for one in found}:
+        if modules.get(name.split(".")[0], allowed).isdisjoint(allowed):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-modules = importlib.metadata.packages_distributions()
+# packages_distributions() does not know modules that are one compiled file
+modules = {}
+for one in importlib.metadata.distributions():
+    for path in one.files or ():
+        modules.setdefault(path.parts[0].split(".")[0], set()).add(re.sub(r"[-_.]+", "-", one.name).lower())
 sys.meta_path.insert(0, Refuse())
-from blocklistd.__main__ import main
-main()
+from blocklistd.__main__ import main, sync
+PROGRAM()
 """
 
 
-def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`blocklistd` where nothing is installed but the client."""
+def alone(*arguments: str, program: str = "main", folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A program where nothing is installed but the client. `program`: its function in the __main__ of the package
+    blocklistd in `folder`."""
     allowed = " ".join(["blocklistd", *locked("requirements-client.lock")])
-    command = [sys.executable, "-c", ALONE, allowed, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", ALONE.replace("PROGRAM", program), allowed, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
+
+
+def modules_of_the_client() -> list[Path]:
+    """The modules of blocklistd that the package blocklistd-sync has."""
+    named = (ROOT / "debian" / "blocklistd-sync.modules").read_text().split()
+    found = [path for name in named for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
+    assert all(path.is_file() for path in found)
+    return found
 
 
 def test_a_subscriber_needs_no_more_than_the_client(tmp_path: Path) -> None:
+    for path in modules_of_the_client():
+        copy = tmp_path / "installed" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     client, production = locked("requirements-client.lock"), locked("requirements.lock")
     assert {name: production[name] for name in client} == client
     assert len(client) < len(production) / 2
@@ -110,11 +126,20 @@ def test_a_subscriber_needs_no_more_than_the_client(tmp_path: Path) -> None:
         "--dir",
         str(tmp_path / "d"),
     ]
-    done = alone("sync", feed.url, LIST, *where, "--format", "plain", "--json")
-    feed.close()
+    installed = {"program": "sync", "folder": tmp_path / "installed"}
+    where += ["--format", "plain", "--json"]
+    done = alone(feed.url, LIST, *where, **installed)  # type: ignore[arg-type]
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["version"] == 1
     assert (tmp_path / "d" / f"{LIST}.plain").read_bytes() == b"a.example\n"
+    feed.publish("a.example", "b.example")
+    done = alone("sync", feed.url, LIST, *where)
+    feed.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["how"] == "diff"
+    assert (tmp_path / "d" / f"{LIST}.plain").read_bytes() == b"a.example\nb.example\n"
+    helped = alone("--help", **installed)  # type: ignore[arg-type]
+    assert helped.stdout.startswith("Usage: blocklistd-sync [OPTIONS] URL LIST\n"), helped.stderr
 
 
 @pytest.mark.parametrize("command", [["check-config"], ["status"], ["demo"]])

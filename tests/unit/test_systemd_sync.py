@@ -16,12 +16,14 @@ from tests.sim.feed import TOKEN, FeedSimulator
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICE = UNITS / "blocklistd-sync@.service"
+ALONE = ("-c", "from blocklistd.__main__ import sync; sync()")
+"""The program blocklistd-sync, as arguments of Python."""
 
 
 def test_systemd_verifies_service_and_timer(tmp_path: Path) -> None:
     analyze = peer("systemd-analyze", "systemd")
     for name in (SERVICE.name, "blocklistd-sync@.timer"):
-        text = (UNITS / name).read_text().replace("/usr/bin/blocklistd", "/bin/true")
+        text = (UNITS / name).read_text().replace("/usr/bin/blocklistd-sync", "/bin/true")
         (tmp_path / name.replace("@", "@national")).write_text(text)
     for name in ("blocklistd-sync@national.service", "blocklistd-sync@national.timer"):
         checked = subprocess.run([analyze, "verify", str(tmp_path / name)], capture_output=True, text=True, check=False)
@@ -51,7 +53,7 @@ def test_the_command_of_the_unit_syncs(tmp_path: Path, options: str) -> None:
     feed.publish("a.example")
     (tmp_path / "root.json").write_bytes(feed.root)
     (tmp_path / "token").write_text(TOKEN)
-    (command,) = re.findall(r"^ExecStart=/usr/bin/blocklistd (.*)$", SERVICE.read_text(), re.M)
+    (command,) = re.findall(r"^ExecStart=/usr/bin/blocklistd-sync (.*)$", SERVICE.read_text(), re.M)
     paths = {"/etc/blocklistd-sync/root.json": f"{tmp_path}/root.json", "/var/lib/blocklistd-sync": str(tmp_path)}
     values = {"%i": "national", "${FEED}": feed.url, "${CREDENTIALS_DIRECTORY}": str(tmp_path), **paths}
     for name, value in values.items():
@@ -59,7 +61,7 @@ def test_the_command_of_the_unit_syncs(tmp_path: Path, options: str) -> None:
         command = command.replace(name, value)
     words = [*shlex.split(command.replace("$OPTIONS", "")), *shlex.split(options)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.system.filtered", sys.executable, "-m", "blocklistd", *words],
+        [sys.executable, "-m", "tests.system.filtered", sys.executable, *ALONE, *words],
         capture_output=True,
         text=True,
         timeout=60,
