@@ -25,7 +25,7 @@ PROGRAMS: Final[dict[str, click.Command]] = {"blocklistd": program, "blocklistd-
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OptionOffer:
     """One option of a level. `takes`: None for a flag, FILE, FOLDER, or the values to offer, which may be none."""
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Level:
     is a file."""
 
     words: dict[str, str] = field(default_factory=dict)
-    offers: list[Offer] = field(default_factory=list)
+    offers: list[OptionOffer] = field(default_factory=list)
     files: bool = False
 
     def described(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ def levels(command: click.Command) -> dict[str, Level]:
     def add(name: str, command: click.Command) -> None:
         context = click.Context(command, help_option_names=HELP)
         options = [one for one in command.get_params(context) if isinstance(one, click.Option) and not one.hidden]
-        offers = [Offer((*one.opts,), _line(one.help or ""), _takes(one)) for one in options]
+        offers = [OptionOffer((*one.opts,), _line(one.help or ""), _takes(one)) for one in options]
         files = any(isinstance(one, click.Argument) and _takes(one) == FILE for one in command.params)
         parts = _parts(command, context)
         helps = FIRST_WORDS if command is program else {word: part.help or "" for word, part in parts.items()}
@@ -173,7 +173,7 @@ def fish(name: str, levels: dict[str, Level]) -> Iterator[str]:
             yield f"{here} {_fish_option(offer)} -d {_fish_quoted(offer.help)}"
 
 
-def _fish_option(offer: Offer) -> str:
+def _fish_option(offer: OptionOffer) -> str:
     names = " ".join(f"-l {n[2:]}" if n.startswith("--") else f"-s {n[1:]}" for n in offer.names)
     if offer.takes is None:
         return names
