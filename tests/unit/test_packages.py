@@ -188,7 +188,9 @@ def test_the_programs_are_those_of_setup_cfg_and_of_the_units() -> None:
     for program, file in (("blocklistd", "program"), ("blocklistd-sync", "program-sync")):
         text = (DEBIAN / file).read_text()
         assert text.startswith(f"#!/usr/lib/{program}/bin/python3 -I\n")
-        assert text.endswith(f"import {declared[program]}\n\n{declared[program]}()\n")
+        assert f"\nfrom blocklistd.__main__ import {declared[program]}\n" in text
+        assert text.endswith(f"    {declared[program]}()\n")
+        assert '\nif __name__ == "__main__":' in text, "jobs import the program as a module"
         assert links[f"usr/lib/{program}/bin/{program}"] == f"usr/bin/{program}"
     started = [
         line
