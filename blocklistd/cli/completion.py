@@ -34,7 +34,7 @@ class OptionOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class CommandLevel:
     """A command, or the program itself: its words and options. `words`: short help by subcommand. `files`: an argument
     is a file."""
 
@@ -47,9 +47,9 @@ class Level:
         return self.words | {name: offer.help for offer in self.offers for name in offer.names}
 
 
-def levels(command: click.Command) -> dict[str, Level]:
+def levels(command: click.Command) -> dict[str, CommandLevel]:
     """Every level of a program by its name; the program itself is the level without a name."""
-    found: dict[str, Level] = {}
+    found: dict[str, CommandLevel] = {}
 
     def add(name: str, command: click.Command) -> None:
         context = click.Context(command, help_option_names=HELP)
@@ -59,7 +59,7 @@ def levels(command: click.Command) -> dict[str, Level]:
         parts = _parts(command, context)
         helps = FIRST_WORDS if command is program else {word: part.help or "" for word, part in parts.items()}
         words = {word: _line(text) for word, text in helps.items()}
-        found[name] = Level(words, offers, files)
+        found[name] = CommandLevel(words, offers, files)
         for word, part in parts.items():
             add(f"{name} {word}".strip(), part)
 
@@ -89,7 +89,7 @@ def _takes(parameter: click.Parameter) -> str | tuple[str, ...] | None:
     return FILE if parameter.metavar == "FILE" else ()
 
 
-def _values(levels: dict[str, Level]) -> Iterator[tuple[str, str | tuple[str, ...]]]:
+def _values(levels: dict[str, CommandLevel]) -> Iterator[tuple[str, str | tuple[str, ...]]]:
     """(`level:option`, what it takes) of every option with a value."""
     for name, level in levels.items():
         for offer in level.offers:
@@ -97,7 +97,7 @@ def _values(levels: dict[str, Level]) -> Iterator[tuple[str, str | tuple[str, ..
                 yield from ((f"{name}:{option}", offer.takes) for option in offer.names)
 
 
-def _by_kind(levels: dict[str, Level]) -> dict[str | tuple[str, ...], str]:
+def _by_kind(levels: dict[str, CommandLevel]) -> dict[str | tuple[str, ...], str]:
     """A pattern of `case` with each `level:option`, by what the option takes."""
     found: dict[str | tuple[str, ...], list[str]] = {}
     for key, takes in _values(levels):
@@ -105,12 +105,12 @@ def _by_kind(levels: dict[str, Level]) -> dict[str | tuple[str, ...], str]:
     return {takes: "|".join(keys) for takes, keys in found.items()}
 
 
-def _names(levels: dict[str, Level]) -> str:
+def _names(levels: dict[str, CommandLevel]) -> str:
     """A pattern of `case` with the name of each level."""
     return "|".join(shlex.quote(name) for name in levels if name) or "''"
 
 
-def bash(name: str, levels: dict[str, Level]) -> Iterator[str]:
+def bash(name: str, levels: dict[str, CommandLevel]) -> Iterator[str]:
     """The script for bash-completion."""
     function = f"_{name.replace('-', '_')}"
     yield f"{function}() {{"
@@ -134,7 +134,7 @@ def bash(name: str, levels: dict[str, Level]) -> Iterator[str]:
     yield f"complete -o default -F {function} {name}  # an argument that is no word of these may be a file"
 
 
-def zsh(name: str, levels: dict[str, Level]) -> Iterator[str]:
+def zsh(name: str, levels: dict[str, CommandLevel]) -> Iterator[str]:
     """The script for zsh, a function of $fpath."""
     yield f"#compdef {name}"
     yield from ("local level= word", "local -a offered", 'for word in "${(@)words[2,CURRENT-1]}"; do')
@@ -153,7 +153,7 @@ def zsh(name: str, levels: dict[str, Level]) -> Iterator[str]:
     yield from ("esac", f"_describe {name} offered || _files")
 
 
-def fish(name: str, levels: dict[str, Level]) -> Iterator[str]:
+def fish(name: str, levels: dict[str, CommandLevel]) -> Iterator[str]:
     """The script for fish."""
     at = f"__{name.replace('-', '_')}_at"
     yield f"set -g {at}_levels {' '.join(map(_fish_quoted, filter(None, levels)))}"
@@ -186,7 +186,11 @@ def _fish_quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-SHELLS: Final[dict[str, Callable[[str, dict[str, Level]], Iterator[str]]]] = {"bash": bash, "zsh": zsh, "fish": fish}
+SHELLS: Final[dict[str, Callable[[str, dict[str, CommandLevel]], Iterator[str]]]] = {
+    "bash": bash,
+    "zsh": zsh,
+    "fish": fish,
+}
 
 
 def script(shell: str, name: str) -> str:

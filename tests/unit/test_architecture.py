@@ -127,7 +127,7 @@ def test_the_package_of_the_client_has_all_that_it_imports() -> None:
     named = (PACKAGE.parent / "debian" / "blocklistd-sync.modules").read_text().split()
     paths = {path for name in named for path in ((PACKAGE.parent / name).glob("*.py") if "." not in name else ())}
     paths |= {PACKAGE.parent / name for name in named if name.endswith(".py")}
-    assert {part(path) for path in paths} == CLIENT | {"__main__", "cli", "kinds", "rpz"}
+    assert {part(path) for path in paths} == CLIENT | {"__main__", "cli", "kinds", "language", "rpz"}
     have = {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in paths
     }

@@ -82,8 +82,9 @@ class Refuse:
 # packages_distributions() does not know modules that are one compiled file
 modules = {}
 for one in importlib.metadata.distributions():
-    for path in one.files or ():
-        modules.setdefault(path.parts[0].split(".")[0], set()).add(re.sub(r"[-_.]+", "-", one.name).lower())
+    name = re.sub(r"[-_.]+", "-", one.name).lower()
+    for module in set(re.findall(r"(?m)^[^/.,]+", one.read_text("RECORD") or "")):
+        modules.setdefault(module, set()).add(name)
 sys.meta_path.insert(0, Refuse())
 from blocklistd.__main__ import main, sync
 PROGRAM()
@@ -99,9 +100,14 @@ def alone(*arguments: str, program: str = "main", folder: Path = ROOT) -> subpro
 
 
 def modules_of_the_client() -> list[Path]:
-    """The modules of blocklistd that the package blocklistd-sync has."""
+    """The files of the package `blocklistd` that the Debian package blocklistd-sync has."""
     named = (ROOT / "debian" / "blocklistd-sync.modules").read_text().split()
-    found = [path for name in named for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
+    found = []
+    for name in named:
+        found += (
+            [ROOT / name] if name.endswith(".py") else [path for path in (ROOT / name).rglob("*") if path.is_file()]
+        )
+    found = [path for path in found if path.suffix != ".pyc"]
     assert all(path.is_file() for path in found)
     return found
 
