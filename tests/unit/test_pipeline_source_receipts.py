@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -93,8 +94,10 @@ class Edge:
 
 
 @pytest.fixture
-def edge(tmp_path: Path) -> Edge:
-    return Edge(tmp_path)
+def edge(tmp_path: Path) -> Iterator[Edge]:
+    made = Edge(tmp_path)
+    yield made
+    made.versions.close()
 
 
 RESOLVER = "edge-1-resolver-192.0.2.1"
