@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from tests.peers import peer
 from tests.unit.test_ops_collectors import scraped
 
 RULES = Path(__file__).parents[2] / "config" / "prometheus" / "blocklistd.rules.yml"
+BOARD = RULES.parents[1] / "grafana" / "blocklistd.json"
 
 
 def known(folder: Path) -> set[str]:
@@ -42,6 +44,37 @@ def test_the_rules_name_existing_metrics(tmp_path: Path) -> None:
     named = set(re.findall(r"\bblocklistd_[a-z_]+", RULES.read_text()))
     assert len(named) > 10
     assert named <= known(tmp_path)
+
+
+def test_the_board_names_existing_metrics_with_their_labels(tmp_path: Path) -> None:
+    """Each panel says what to do, each expression is one of Prometheus, and each label of a legend exists."""
+    board, series = json.loads(BOARD.read_text()), known(tmp_path)
+    labels = {metric.base: {*metric.labels, "le"} for metric in MetricName}
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(expressions) > 30
+    for panel in panels:
+        assert panel["description"].endswith((".", "?")), panel["title"]
+        for target in panel["targets"]:
+            named = re.findall(r"\bblocklistd_[a-z_]+", target["expr"])
+            assert named, panel["title"]
+            assert set(named) <= series, panel["title"]
+            allowed = set().union(*(found for base, found in labels.items() if base in target["expr"]))
+            used = re.findall(r"{{([a-z]+)}}", target.get("legendFormat", ""))
+            used += [one for group in re.findall(r"\bby \(([^)]*)\)", target["expr"]) for one in group.split(", ")]
+            assert set(used) <= allowed, panel["title"]
+    places = {(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]}
+    assert len(places) == len(board["panels"])
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_prometheus_accepts_the_expressions_of_the_board(tmp_path: Path) -> None:
+    promtool = peer("promtool", "prometheus")
+    targets = [target for panel in json.loads(BOARD.read_text())["panels"] for target in panel.get("targets", ())]
+    rules = [{"record": f"board:{number}", "expr": target["expr"]} for number, target in enumerate(targets)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}))
+    done = subprocess.run([promtool, "check", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_alert_has_a_severity_and_a_runbook() -> None:
