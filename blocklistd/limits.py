@@ -114,6 +114,7 @@ MAX_RENDERINGS: Final = 2  # renderings that are made at once for clients, so th
 DIFF_CACHE: Final = 1 * GIB  # bytes of the diffs that are kept as files
 PUBLIC_GRACE: Final = 6 * 3600.0  # seconds that an old file of the static tree stays: a client may resume its download
 PUBLIC_DIFFS: Final = 1000  # newest diffs between consecutive versions in the static tree
+DISK_SAMPLES: Final = 90  # days whose free disk space is kept, for the forecast
 KEPT_METADATA: Final = 16  # newest versions of each signed role that stay downloadable
 
 # -- doctor --------------------------------------------------------------------------------------------------------
@@ -181,6 +182,15 @@ NODES_SHOWN: Final = 5  # names of nodes in an alarm, and in a line of a status
 MAX_REPORT_CELLS: Final = 5_000_000  # pairs of a version and a node in the report of a subscriber
 MAX_REPORT_DETAILS: Final = 100_000  # such pairs that are listed one by one
 SMALL_DIFF: Final = 2000  # changed lines of a diff that is rendered in a thread; larger diffs need a job
+
+# -- dashboard -----------------------------------------------------------------------------------------------------
+DASHBOARD_SECONDS: Final = 5.0  # seconds for which a page is sent again as it was made
+DASHBOARD_COURSE: Final = 60.0  # seconds until the figures of the last days are read again
+DASHBOARD_PAGES: Final = 64  # pages, by language and list, that are kept for DASHBOARD_SECONDS
+DASHBOARD_DECISIONS: Final = 12  # newest decisions of people on the page
+DASHBOARD_AUDIT: Final = 5000  # newest lines of the audit that are searched for these decisions
+DASHBOARD_REPORTS: Final = 5000  # reports of nodes in the figures of a day, the first of the day
+DASHBOARD_CANDIDATES: Final = 5000  # newest candidates that count in the trend of guards
 
 # -- signing -------------------------------------------------------------------------------------------------------
 RESIGN_SLACK: Final = 60.0  # seconds that the time of a signature may be ahead of now, since clocks differ

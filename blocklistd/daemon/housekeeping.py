@@ -16,6 +16,7 @@
 | nodes: record what secondaries hold, check the nodes of subscribers | every minute, and soon after receipts |
 | receipts: delete old ones | every UPKEEP_MINUTES |
 | source receipts: send those of sources to their publishers | every minute, and after each pull |
+| disk: record its free space | at a start, and every UPKEEP_MINUTES |
 
 The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
 the pulls: an error raises an alarm, and the task is tried again.
@@ -106,8 +107,10 @@ class Housekeeping:
             ("nodes", timedelta(minutes=1), self._check_nodes),
             ("receipts", timedelta(minutes=UPKEEP_MINUTES), self._expire_receipts),
             ("source receipts", timedelta(minutes=1), self._send_receipts),
+            ("disk", timedelta(minutes=UPKEEP_MINUTES), self._upkeep.sample_disk),
         ):
             self._scheduler.run_every(name, every, self._tasks.retried(name, work))
+        await self._tasks.do("disk", self._upkeep.sample_disk)
         await self._tasks.do("schedule pulls", self._schedule_pulls)
         await self.expire()
 

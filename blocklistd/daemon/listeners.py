@@ -18,6 +18,7 @@ from aiohttp import web
 from blocklistd.config import Address, ConnectionBounds
 from blocklistd.daemon.commands import COMMANDS
 from blocklistd.daemon.control import ControlServer, bind_control_socket, bind_status_socket
+from blocklistd.daemon.dashboard import Dashboard
 from blocklistd.daemon.parts import Parts
 from blocklistd.limits import OPERATOR_CONNECTIONS, STATUS_CONNECTIONS
 from blocklistd.ops.collectors import (
@@ -66,7 +67,7 @@ class Listeners:
             holder_of=parts.access.holder_of,
             largest_body=routes.largest_body,
         )
-        health = OpsHandler(readiness, parts.metrics.text)
+        health = OpsHandler(readiness, parts.metrics.text, Dashboard(parts).page)
         self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
         control = ControlServer(COMMANDS.values(), parts.operations, parts.roles)
         self._control = Listener(

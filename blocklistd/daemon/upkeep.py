@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -24,7 +25,7 @@ from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.renderings import StoredRenderings
-from blocklistd.store import evidence, kept_entries, upkeep
+from blocklistd.store import disk, evidence, kept_entries, upkeep
 
 log: Final = logging.getLogger(__name__)
 
@@ -105,6 +106,15 @@ class Upkeep:
                 await self.sweep(SHORT_DISK_MIN_AGE)
         except StoreError as error:
             Event.SWEEP_FAILED.log(log, reason=error)
+
+    async def sample_disk(self) -> None:
+        """Records the free space of the disk, from which the dashboard makes its forecast. Raises StoreError."""
+        store, database = self._resources.store, self._resources.database
+        if database.read_only or database.halted is not None:
+            return
+        found = await asyncio.to_thread(shutil.disk_usage, store.state_dir)
+        now = self._resources.clock()
+        await database.writing(lambda connection: disk.record(connection, now, found.free, found.total))
 
     async def check_database(self) -> None:
         """Runs SQLite's integrity check, and raises or clears the alarm. Lists and zones are served from memory and

@@ -125,6 +125,13 @@ def newest(connection: Connection, count: int, before: int | None = None) -> lis
     return [_line(row) for row in reversed(connection.execute(rows).all())]
 
 
+def newest_of_people(connection: Connection, count: int, among: int) -> list[Line]:
+    """The last `count` lines that a person caused, of the last `among` lines; the newest first."""
+    lowest = head(connection).number - among
+    rows = select(audit).where(audit.c.number > lowest, audit.c.uid.is_not(None)).order_by(audit.c.number.desc())
+    return [_line(row) for row in connection.execute(rows.limit(count))]
+
+
 def lines_of(connection: Connection, object: str) -> list[Line]:
     """All lines of one object, oldest first."""
     rows = select(audit).where(audit.c.object == object).order_by(audit.c.number)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select, update
 
@@ -131,6 +131,20 @@ def held(connection: Connection, list_id: ListId | None = None) -> list[Case]:
     if list_id is not None:
         query = query.where(candidates.c.list == list_id)
     return [_case(connection, row) for row in connection.execute(query).all()]
+
+
+class Tripped(NamedTuple):
+    """A candidate that began to be held: when, and by which guards."""
+
+    created: datetime
+    guards: list[str]
+
+
+def tripped(connection: Connection, since: datetime, most: int) -> list[Tripped]:
+    """The candidates that began to be held since then, at most the newest `most`, decided ones included."""
+    columns = candidates.c.created, candidates.c.reasons
+    newest = select(*columns).where(candidates.c.created >= since).order_by(candidates.c.created.desc()).limit(most)
+    return [Tripped(row.created, [reason[0] for reason in row.reasons]) for row in connection.execute(newest)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,3 +258,9 @@ def days_of_period(connection: Connection, list_id: ListId, start: str, end: str
     inside = select(*columns).where(*here, *within).order_by(daily_figures.c.day)
     rows = [*connection.execute(before), *connection.execute(inside)]
     return [DayFigures(row.day, row.added, row.removed, row.live) for row in rows]
+
+
+def days_of_lists(connection: Connection, start: str, end: str) -> dict[ListId, list[DayFigures]]:
+    """`days_of_period` of every list that has figures."""
+    names = connection.execute(select(lists.c.id).where(lists.c.counted.is_not(None))).scalars().all()
+    return {ListId(name): days_of_period(connection, ListId(name), start, end) for name in names}

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Row, Table, delete, func, select, tuple_
 
-from blocklistd.model import SubscriberId
+from blocklistd.model import ListId, SubscriberId
 from blocklistd.receipts import Copied, Node, NodePlace, Probe, Published, Receipt, Reported
 from blocklistd.store.backends.backend import upsert
 from blocklistd.store.schema import versions
@@ -164,6 +164,26 @@ def expire(connection: Connection, now: datetime, days: int, most: int) -> int:
 def oldest(connection: Connection) -> datetime | None:
     """When the oldest kept receipt arrived; None without any."""
     return connection.execute(select(func.min(receipts.c.received))).scalar()
+
+
+class TimeToLive(NamedTuple):
+    """A report of a version: the list, and the seconds from the version until it was live at the node."""
+
+    list: ListId
+    seconds: float
+
+
+def times_to_live(connection: Connection, start: datetime, end: datetime, most: int) -> list[TimeToLive]:
+    """What nodes reported from `start` until before `end`, at most the first `most` reports of lists, and of zones."""
+    found = []
+    for copied, (table, name, number) in _TABLES.items():
+        here = receipts.c.copied == copied, receipts.c.subject == name, receipts.c.version == number
+        live = receipts.c.received >= start, receipts.c.received < end, receipts.c.live.is_not(None)
+        columns = table.c.list, table.c.time, receipts.c.live
+        for row in connection.execute(select(*columns).where(*here, *live).order_by(receipts.c.received).limit(most)):
+            if row.list is not None:
+                found.append(TimeToLive(row.list, max(0.0, (row.live - row.time).total_seconds())))
+    return found
 
 
 _TABLES: Final[Mapping[Copied, tuple[Table, Column[Any], Column[Any]]]] = {

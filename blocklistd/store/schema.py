@@ -54,7 +54,8 @@ metadata = MetaData()
 Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in an INTEGER PRIMARY KEY
 Digest = String(64)  # a SHA-256 in lower-case hex; in most columns it names a sealed file
 
-# Values of the whole database. Keys: `epoch`, `state` (database.py), `audit-left` (audit.py), others in numbers.py.
+# Values of the whole database. Keys: `epoch`, `state` (database.py), `audit-left` (audit.py), `disk` (disk.py), others
+# in numbers.py.
 meta = Table(
     "meta",
     metadata,

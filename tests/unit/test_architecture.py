@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"tls"},
     {"signing", "serve"},
     {"pipeline"},
-    {"ops"},
+    {"dashboard", "ops"},
     {"daemon"},
     {"cli", "demo"},
     {"__main__"},

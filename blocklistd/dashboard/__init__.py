@@ -1,0 +1,1 @@
+"""The dashboard: facts of the daemon in, one HTML page out. Pure; daemon/dashboard.py reads the facts."""
