@@ -19,6 +19,7 @@ import click
 from blocklistd.cli import FIRST_WORDS, program
 from blocklistd.language.messages import CONTEXT, places
 from blocklistd.language.po import PoEntry
+from blocklistd.telemetry import ALARMS
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = ROOT / "blocklistd"
@@ -102,6 +103,8 @@ def texts() -> Iterator[Text]:
                 yield from _called(path, node)
             elif isinstance(node, ast.Yield) and "commands" in path.parts and isinstance(node.value, ast.Tuple):
                 yield from _key(path, node.value)
+    for text in ALARMS.values():
+        yield Text("", text, "", "the kinds of alarms")
     for text in (*CLICK_HELP, *CLICK_MORE):
         yield Text("", text, "", "click")
     yield from ((Text("", text, "", f"help of {name}")) for name, text in helps())

@@ -223,7 +223,7 @@ def test_tables_are_bounded_and_say_how_much_they_lack() -> None:
     assert "and 975 more" in text  # subscribers
     assert "and 975 more" in text  # secondaries
     assert "and 475 more" in text  # alarms
-    assert "1,000" in text
+    assert "2,000" in text  # nodes
 
 
 def test_the_plots_are_of_the_chosen_list() -> None:
