@@ -113,11 +113,11 @@ def browsing(folder: Path) -> Iterator[Browser]:
         *("--remote-debugging-pipe", f"--user-data-dir={folder}/profile", "--hide-scrollbars"),
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ]
-    # the pipes of the protocol are the descriptors 3 and 4
+    # the pipes of the protocol are the descriptors 3 and 4; dash can not duplicate one above 9
     script = f'exec "$@" 3<&{from_us} 4>&{to_us}'
     with open(folder / "chromium.log", "wb") as log:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sh", program, *arguments],
+            ["/bin/bash", "-c", script, "bash", program, *arguments],
             pass_fds=(from_us, to_us),
             stdin=subprocess.DEVNULL,
             stdout=log,
