@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from blocklistd import __version__
 from blocklistd.daemon.dashboard_facts import CourseReader, lists_of, read_present
-from blocklistd.dashboard.facts import AlarmFacts, Course, DiskFacts, Facts
+from blocklistd.dashboard.facts import AlarmFacts, Course, DiskFacts, DashboardFacts
 from blocklistd.dashboard.forecast import forecast
 from blocklistd.dashboard.page import page
 from blocklistd.errors import StoreError
@@ -43,7 +43,7 @@ class Dashboard:
         self._reader = CourseReader()
         self._course: Course | None = None
         self._course_at = self._facts_at = float("-inf")
-        self._facts: Facts | None = None
+        self._facts: DashboardFacts | None = None
         self._pages: dict[tuple[str, str], bytes] = {}
 
     async def page(self, request: PageRequest) -> bytes:
@@ -68,7 +68,7 @@ class Dashboard:
             return language_of(request.language)
         return accepted(request.accepted, self._parts.config.language)
 
-    async def _read(self, now: float) -> Facts:
+    async def _read(self, now: float) -> DashboardFacts:
         parts = self._parts
         database, clock = parts.resources.database, parts.resources.clock()
         found: dict[str, Any] = {"lists": lists_of(parts), "readable": False}
@@ -88,7 +88,7 @@ class Dashboard:
         readiness = parts.readiness()
         alarms = parts.resources.alarms.active()
         texts = set(alarms.values())
-        return Facts(
+        return DashboardFacts(
             now=clock.astimezone(UTC),
             version=__version__,
             host=socket.gethostname(),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
@@ -49,6 +49,8 @@ from blocklistd.store.subscribers import load
 if TYPE_CHECKING:
     from blocklistd.daemon.parts import Parts
 
+NO_DECISIONS: Final = ("source pull",)
+"""Commands that are in the audit and decide nothing."""
 ProtectByList = Mapping[str, ProtectFacts]
 """The times of one day, by list and by ALL_LISTS."""
 
@@ -115,7 +117,7 @@ def times_of(reports: Iterable[TimeToLive]) -> dict[str, ProtectFacts]:
 
 
 def read_present(parts: Parts, connection: Connection, course: Course) -> dict[str, Any]:
-    """The fields of Facts that come from the database."""
+    """The fields of DashboardFacts that come from the database."""
     config = parts.config
     withheld = status.withheld(connection, config, config.lists)
     held = status.held(connection, status.releases(config))
@@ -130,7 +132,7 @@ def read_present(parts: Parts, connection: Connection, course: Course) -> dict[s
         "secondaries": [_secondary(one) for nodes in judged.values() for one in nodes if _is_secondary(one)],
         "decisions": [
             DecisionFacts(line.time, line.actor, line.action, line.object)
-            for line in audit.newest_of_people(connection, DASHBOARD_DECISIONS, DASHBOARD_AUDIT)
+            for line in audit.newest_of_people(connection, DASHBOARD_DECISIONS, DASHBOARD_AUDIT, NO_DECISIONS)
         ],
         "withheld": dict(sum((Counter(found) for found in withheld.values()), Counter())),
     }

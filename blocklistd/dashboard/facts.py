@@ -195,7 +195,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DashboardFacts:
     """Everything that the page shows. `down`, `notes`: the program's own lines about what is not served, and about
     other faults that are no alarm. `missing`: the parts that could not be read."""
 

@@ -15,7 +15,7 @@ from typing import Final
 from markupsafe import Markup
 
 from blocklistd.dashboard import delivery, intake, lists, overview
-from blocklistd.dashboard.facts import ALL_LISTS, Facts
+from blocklistd.dashboard.facts import ALL_LISTS, DashboardFacts
 from blocklistd.dashboard.html import tag
 from blocklistd.dashboard.view import View
 from blocklistd.language import LANGUAGES, Language
@@ -47,7 +47,7 @@ def headers() -> Mapping[str, str]:
     }
 
 
-def page(facts: Facts, language: Language, chosen: str = ALL_LISTS) -> str:
+def page(facts: DashboardFacts, language: Language, chosen: str = ALL_LISTS) -> str:
     """The page in a language. `chosen`: the list of the plots; an unknown one is ALL_LISTS."""
     known = {one.id for one in facts.lists}
     view = View(facts, language, chosen if chosen in known else ALL_LISTS)

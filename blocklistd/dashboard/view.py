@@ -10,7 +10,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from blocklistd.dashboard.facts import ALL_LISTS, Facts
+from blocklistd.dashboard.facts import ALL_LISTS, DashboardFacts
 from blocklistd.dashboard.html import Child, Column, joined, table, tag
 from blocklistd.language import Language
 from blocklistd.times import rfc3339
@@ -26,7 +26,7 @@ ROWS: Final = 25
 class View:
     """The facts for one reader. `chosen`: the list whose plots are shown, or ALL_LISTS."""
 
-    facts: Facts
+    facts: DashboardFacts
     language: Language
     chosen: str = ALL_LISTS
 

@@ -20,7 +20,7 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -125,10 +125,12 @@ def newest(connection: Connection, count: int, before: int | None = None) -> lis
     return [_line(row) for row in reversed(connection.execute(rows).all())]
 
 
-def newest_of_people(connection: Connection, count: int, among: int) -> list[Line]:
-    """The last `count` lines that a person caused, of the last `among` lines; the newest first."""
+def newest_of_people(connection: Connection, count: int, among: int, without: Collection[str]) -> list[Line]:
+    """The last `count` lines that a person caused, of the last `among` lines; the newest first. `without`: actions that
+    do not count."""
     lowest = head(connection).number - among
-    rows = select(audit).where(audit.c.number > lowest, audit.c.uid.is_not(None)).order_by(audit.c.number.desc())
+    decided = audit.c.uid.is_not(None), audit.c.action.not_in(list(without))
+    rows = select(audit).where(audit.c.number > lowest, *decided).order_by(audit.c.number.desc())
     return [_line(row) for row in connection.execute(rows.limit(count))]
 
 

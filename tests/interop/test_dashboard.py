@@ -21,7 +21,7 @@ MARK = "zq7secret"  # in every entry
 WHY = "zq8reason"  # in every reason that a person gives
 NAMES = [f"{MARK}-{number}.example" for number in range(300)]
 TITLES = {"en": "State of", "fr": "État de", "de": "Zustand von"}
-SECTIONS = ["state", "lists", "course", "sources", "held", "subscribers", "zones", "decisions", "disk"]
+SECTIONS = ["state", "lists", "course", "sources", "subscribers", "held", "zones", "decisions", "disk"]
 
 CONTRASTS = """
 (() => {
@@ -189,7 +189,9 @@ def test_the_policy_stops_what_the_page_does_not_need(watched: Watched, browser:
     browser.evaluate("document.body.setAttribute('style', 'display: none')")
     assert browser.evaluate("window.ran === undefined")
     assert browser.evaluate("getComputedStyle(document.body).display") == "block"
-    assert browser.requested == [watched.url]
+    blocked = [found.get("blockedReason") for found in browser.reported("Network.loadingFailed")]
+    assert browser.requested == [watched.url, "http://192.0.2.1/x.png"]
+    assert blocked == ["csp"], "nothing was sent"
     assert len([text for text in browser.complaints if "Content Security Policy" in text]) >= 3
 
 
@@ -210,7 +212,8 @@ def test_links_choose_language_and_list(watched: Watched, browser: Browser) -> N
 
 def test_it_shows_what_is_there_and_no_entry_and_no_reason(watched: Watched) -> None:
     held = watched.daemon.ask("candidate list").json[0]["id"]
-    delisted = watched.daemon.ask("audit").json[-1]
+    lines = watched.daemon.ask("audit").json
+    rejected = next(line for line in reversed(lines) if line["action"] == "candidate reject")
     for language in ("en", "fr", "de"):
         for chosen in ("", "national", "guarded"):
             text = watched.text(f"?lang={language}&list={chosen}")
@@ -218,9 +221,9 @@ def test_it_shows_what_is_there_and_no_entry_and_no_reason(watched: Watched) -> 
             assert WHY not in text
             for shown in (held, "isp-late", "isp-new", "127.0.0.1", ZONE, "max_removed", "entry delist", "national"):
                 assert shown in text, shown
-    assert delisted["action"] == "candidate reject"
     text = watched.text("?lang=en")
-    assert f"<code>{delisted['object']}</code>" in text
+    assert f"<code>{rejected['object']}</code>" in text
+    assert "source pull" not in text
     assert text.index("isp-late") < text.index("isp-new")
     assert "last pull failed" in text
     assert "A forecast needs samples over 3 days" in text

@@ -21,7 +21,7 @@ from blocklistd.dashboard.facts import (
     DayFacts,
     DecisionFacts,
     DiskFacts,
-    Facts,
+    DashboardFacts,
     GuardFacts,
     HeldFacts,
     ListFacts,
@@ -38,7 +38,7 @@ from blocklistd.language import ENGLISH, LANGUAGES, language_of
 from blocklistd.telemetry import ALARMS
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
-QUIET = Facts(NOW, "0.7.0", "host.example", 200, Course(NOW.date(), {}, {}, {}))
+QUIET = DashboardFacts(NOW, "0.7.0", "host.example", 200, Course(NOW.date(), {}, {}, {}))
 GUARD_DAYS = [0] * (DAYS - 3) + [2, 0, 1]
 
 
@@ -60,8 +60,8 @@ def secondary(name: str, **more: object) -> SecondaryFacts:
     return replace(found, **more)  # type: ignore[arg-type]
 
 
-def full() -> Facts:
-    """Facts with something in each place."""
+def full() -> DashboardFacts:
+    """DashboardFacts with something in each place."""
     days = {name: [DayFacts(100 + day, day, 1) for day in range(DAYS)] for name in ("national", "second")}
     protect = [NO_REPORTS] * (DAYS - 2) + [ProtectFacts(2.0, 40.0, 9)] * 2
     course = Course(
@@ -119,7 +119,7 @@ def places(made: str, *parts: str) -> list[int]:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 @pytest.mark.parametrize("facts", [QUIET, full()], ids=["empty", "full"])
-def test_the_page_loads_and_runs_nothing(facts: Facts, code: str) -> None:
+def test_the_page_loads_and_runs_nothing(facts: DashboardFacts, code: str) -> None:
     made = page(facts, language_of(code))
     outline = Outline(made)
     assert outline.all("html") == [{"lang": code}]
