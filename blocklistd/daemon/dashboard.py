@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from blocklistd import __version__
 from blocklistd.daemon.dashboard_facts import CourseReader, lists_of, read_present
-from blocklistd.dashboard.facts import AlarmFacts, Course, DiskFacts, DashboardFacts
+from blocklistd.dashboard.facts import AlarmFacts, Course, DashboardFacts, DiskFacts
 from blocklistd.dashboard.forecast import forecast
 from blocklistd.dashboard.page import page
 from blocklistd.errors import StoreError
