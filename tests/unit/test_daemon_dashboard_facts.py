@@ -46,9 +46,9 @@ def test_what_nodes_reported_is_found_on_its_day(tmp_path: Path) -> None:
     assert live is not None
     place = NodePlace(SubscriberId("isp"), Copied.LIST, LIST, "node")
     applied = live.time + timedelta(seconds=30)
-    arrived = ReceivedReceipt(place, Receipt(live.version, "applied", None, applied), applied, applied)
+    arrived = ReceivedReceipt(place, Receipt(live.version, "applied", None, applied), applied)
     failed = Receipt(live.version, "failed", "x", applied)
-    lost = ReceivedReceipt(place._replace(node="other"), failed, applied, applied)
+    lost = ReceivedReceipt(place._replace(node="other"), failed, applied)
     with versions.database.write() as connection:
         row = {"id": "isp", "token": "x", "created": live.time, "created_by": "root"}
         connection.execute(subscribers.insert().values(row))
