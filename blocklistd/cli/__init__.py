@@ -110,8 +110,17 @@ def _group(word: str) -> click.Command:
             invoke_without_command=True,
         )
     for name, command in parts.items():
+        command.short_help = (
+            " ".join((command.help or "").split("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
+        )
         group.add_command(command, name.split()[-1])
     return group
+
+
+def _first_sentence(text: str) -> str:
+    """The short help of a command, complete: click would cut it where the line ends."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".") + "."
 
 
 def _without_subcommand(command: click.Command) -> Callable[..., object]:

@@ -25,6 +25,16 @@ WORDS: Final = (
     *(N_("policy"), N_("expiry"), N_("correction"), N_("rollback"), N_("source"), N_("delisted"), N_("embargoed")),
     *(N_("excepted"), N_("applied"), N_("partial"), N_("snapshot"), N_("diff"), N_("unchanged"), N_("total")),
     *(N_("category"), N_("OVERDUE"), N_("LATE"), N_("SILENT"), N_("FAILED"), N_("WIDE"), N_("FROZEN")),
-    *(N_("lists"), N_("zones"), N_("expired"), N_("corrected"), N_("raised"), N_("cleared"), N_("ok")),
+    *(
+        N_("lists"),
+        N_("zones"),
+        N_("expired"),
+        N_("corrected"),
+        N_("raised"),
+        N_("cleared"),
+        N_("ok"),
+        N_("key"),
+        N_("since"),
+    ),
 )
 """Words of cells and sentences."""

@@ -31,8 +31,11 @@ def day(value: object) -> str:
         if str(found) != text:
             raise ValueError
     except ValueError:
-        no_day = f"found {text}, which is no day of a calendar, " if _DATE.fullmatch(text) else ""
-        raise RefusedError(f"{no_day}expected a date such as 2026-11-20 (YYYY-MM-DD)") from None
+        if _DATE.fullmatch(text):
+            raise RefusedError(
+                f"found {text}, which is no day of a calendar, expected a date such as 2026-11-20 (YYYY-MM-DD)"
+            ) from None
+        raise RefusedError("expected a date such as 2026-11-20 (YYYY-MM-DD)") from None
     if found.year < 1971:
         raise RefusedError("expected a date from 1971 on")
     return text

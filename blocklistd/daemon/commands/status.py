@@ -96,9 +96,9 @@ def _show(status: Document, values: Values) -> None:
             paragraph(_("{name}: {text}: run `blocklistd subscriber show {name}`", name=name, text=line))
         for old in one["old_keys"] if not one["revoked"] else ():
             named = {"name": name, "key": old["name"], "state": old_credential(old)}
-            click.echo(_("{name}: the old key {key} is {state}", **named))
+            paragraph(_("{name}: the old key {key} is {state}", **named))
         for old in one["old_tokens"] if not one["revoked"] else ():
-            click.echo(_("{name}: the old token is {state}", name=name, state=old_credential(old)))
+            paragraph(_("{name}: the old token is {state}", name=name, state=old_credential(old)))
     if root := status.get("root"):
         click.echo()
         click.echo(_("root.json {version} expires {expiry}", version=root["version"], expiry=expiry(root)))

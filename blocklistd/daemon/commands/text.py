@@ -132,7 +132,7 @@ def _cell(value: object) -> str:
 
 def counts(figures: Mapping[str, object]) -> str:
     """Names and figures in one line: `public_suffix 3, type ip 9`."""
-    return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in figures.items())
+    return ", ".join(f"{_(name)} {_cell(found)}".rstrip() for name, found in figures.items())
 
 
 def moved(added: int, removed: int, changed: int) -> str:
