@@ -23,6 +23,9 @@ settings.load_profile(PROFILE)
 
 Daemon.in_forks = True
 
+for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):  # tests read English, whatever the person who runs them does
+    os.environ.pop(name, None)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts slow tests first, so that none of them runs alone at the end."""

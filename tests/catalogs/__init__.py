@@ -39,6 +39,8 @@ PARTS: Final = ("language", "ops", "serve", "jobs", "outputs", "lines", "kinds",
 TABLES: Final = {
     "sources/reject_words.py": ("WORDS",),
 }
+WHOLE: Final = ("config/", "daemon/doctor/", "daemon/alarm_texts.py", "daemon/backups/")
+"""Modules of which every sentence is a message or a part of one: they put several together."""
 CLICK: Final = (
     "Missing argument {param}.",
     "Missing option {param}.",
@@ -76,6 +78,14 @@ SYSTEM: Final = (
     "Read-only file system",
 )
 """Messages of the system's errors (strerror) that are part of one of ours."""
+JOINED: Final = (
+    "nothing",
+    "`{first}` or `{last}`",
+    "`{first}` or `{last}` ({notes})",
+    "{first} or {last}",
+    "{scheme}: to loopback only",
+)
+"""Parts of messages that code puts together: alternatives, and what is absent."""
 CLICK_HELP: Final = ("[OPTIONS]", "COMMAND [ARGS]...", "Options", "Commands", "Show this message and exit.")
 CLICK_MORE: Final = ("Show the version and exit.", "required", "Usage: ", "1<=x<=32")
 
@@ -147,10 +157,8 @@ def helps() -> Iterator[tuple[str, str]]:
         for part in (command.help or "").split("\n\n"):
             if part.strip():
                 yield name, " ".join(part.split())
-        short = command.get_short_help_str(500)
-        if name in FIRST_WORDS:
-            short = FIRST_WORDS[name]
-        if short:
+        short = FIRST_WORDS.get(name) or command.short_help
+        if short and name:
             yield name, " ".join(short.split())
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.help:
@@ -177,14 +185,29 @@ def messages() -> Iterator[Text]:
             if isinstance(node, ast.Call) and part not in PARTS and _is_raised(_name(node.func)):
                 for value in [*node.args, *(one.value for one in node.keywords)]:
                     yield from _templates(path, value)
+        if str(path.relative_to(PACKAGE)).startswith(WHOLE):
+            yield from _whole(path, tree)
         for name in TABLES.get(str(path.relative_to(PACKAGE)), ()):
             yield from _table_of(path, tree, name)
-    for text in (*CLICK, *SYSTEM):
-        yield Text(CONTEXT, text, "", "click, system")
+    for text in (*CLICK, *SYSTEM, *JOINED):
+        yield Text(CONTEXT, text, "", "click, system, joined")
 
 
 def _is_raised(name: str) -> bool:
     return (name.endswith("Error") or name in RAISED) and name not in NO_MESSAGES
+
+
+def _whole(path: Path, tree: ast.Module) -> Iterator[Text]:
+    """The sentences of a module without its docstrings and the descriptions of its checks."""
+    skipped = {id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func) in {"Check", *TRANSLATED}:
+            skipped |= {id(one) for one in ast.walk(node)}
+        elif isinstance(node, ast.JoinedStr):
+            skipped |= {id(one) for one in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in skipped:
+            yield from _templates(path, node)
 
 
 def _table_of(path: Path, tree: ast.Module, name: str) -> Iterator[Text]:
@@ -204,7 +227,7 @@ def _templates(path: Path, value: ast.expr) -> Iterator[Text]:
         return
     if isinstance(value, ast.JoinedStr):
         template = template_of(value)
-        if is_sentence(" ".join(re.split(r"\{[a-z_0-9]+\}", template))):
+        if is_sentence(re.sub(r"\{[a-z_0-9]+\}", "", template)):
             yield Text(CONTEXT, template, "", f"{path.relative_to(ROOT)}:{value.lineno}")
         for one in value.values:
             if isinstance(one, ast.FormattedValue):
@@ -217,8 +240,8 @@ def _templates(path: Path, value: ast.expr) -> Iterator[Text]:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a string is for people: it has two words, or more than one letter and a space."""
-    return len(re.findall("[A-Za-z]{2,}", text)) > 1 and " " in text.strip()
+    """Whether a string is for people: several words, one of them of three letters."""
+    return " " in text.strip() and bool(re.search("[A-Za-z]{3,}", text)) and not re.search(r"[\\^]|\(\?| [|] ", text)
 
 
 def template_of(value: ast.JoinedStr) -> str:
