@@ -20,7 +20,7 @@ FUZZ ?= 30# seconds for each parser
 BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test interop-next check tests bench scaling soak fuzz docs catalogs deb package-test image clean
+.PHONY: help run test debian-peers python-peers interop-next check tests bench scaling soak fuzz docs catalogs deb package-test image clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -28,12 +28,16 @@ help:
 run: $(STAMP)
 	@exec $(VENV)/bin/blocklistd demo
 
-# mypy is one process: the tests begin beside it
-test: $(STAMP)
-	@tests/install-peers
-	@$(MAKE) --no-print-directory --jobs=2 check tests
+# the network is waited for once, not three times: the environment beside Debian's packages, the checks beside the rest
+test:
+	@$(MAKE) --no-print-directory --jobs=2 debian-peers $(STAMP)
+	@$(MAKE) --no-print-directory --jobs=2 check python-peers
+	@$(MAKE) --no-print-directory tests
 
-tests: $(STAMP)
+debian-peers python-peers: %-peers:
+	@tests/install-peers $*
+
+tests:
 	@# whatever the environment says, a module is compiled once and not at each start; and no test waits for the disk:
 	@# none cuts the power of the machine
 	PYTHONDONTWRITEBYTECODE= $$(command -v eatmydata) $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1

@@ -224,7 +224,7 @@ def test_a_content_blocker_blocks_what_the_list_says() -> None:
     try:
         import adblock
     except ImportError:
-        unchecked("adblock is not installed: run tests/install-peers")
+        unchecked("adblock is not installed: run tests/install-peers python")
     url = "https://u.example/p?a=$domain=b,c|d*e^f"
     text, omitted = rendered("adblock", *ENTRIES, Entry("url", url))
     assert omitted == 3, "two addresses, a hash"

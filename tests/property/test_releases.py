@@ -237,9 +237,9 @@ class World(RuleBasedStateMachine):
         return suppress(RefusedError, BlocklistError)
 
 
-TestReleases = pytest.mark.slow(World.TestCase)  # 16 histories of 20 steps, with restarts and kills in most of them
+TestReleases = pytest.mark.slow(World.TestCase)  # 10 histories of 20 steps, with restarts and kills in most of them
 TestReleases.settings = settings(
-    max_examples=examples(16),
+    max_examples=examples(10),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

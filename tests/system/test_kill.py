@@ -16,7 +16,7 @@ from tests.signer import Signer
 from tests.system.daemon import Daemon
 from tests.system.test_replay import config, values
 
-KILLS = 36
+KILLS = 24
 NAMES = 5_000
 
 
@@ -53,7 +53,7 @@ class Ledger:
         return int(version)
 
 
-@pytest.mark.slow  # 18 kills of each, each followed by a start, pulls and a sync
+@pytest.mark.slow  # 12 kills of each, each followed by a start, pulls and a sync
 @pytest.mark.parametrize("target", ["daemon", "jobs"])
 def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
     chance = random.Random(f"{target} 2026")

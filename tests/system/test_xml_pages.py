@@ -40,7 +40,7 @@ class Client:
         try:
             api = importlib.import_module("threatexchange.exchanges.clients.ncmec.hash_api")
         except ImportError:
-            unchecked("threatexchange is not installed: run tests/install-peers")
+            unchecked("threatexchange is not installed: run tests/install-peers python")
         monkeypatch.setenv("TZ", "UTC")  # the client writes local times
         time.tzset()
         self._api = api.NCMECHashAPI(USER, PASSWORD, SimpleNamespace(value=url))

@@ -19,7 +19,7 @@ from tests.system.daemon import Daemon
 from tests.system.test_kill import _pull_and_ignore
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
 
-KILLS = 32
+KILLS = 20
 LARGE = 25_000  # long names: the kernel holds 4 MiB of what is sent, and the zone has 5.7 MB
 
 
