@@ -33,7 +33,7 @@ def read_exactly(stream: socket.socket, size: int) -> bytes:
     return data
 
 
-@pytest.mark.slow  # 32 kills, each followed by a start and four transfers
+@pytest.mark.slow  # 20 kills, each followed by a start and four transfers
 def test_killed_in_publications_and_transfers(tmp_path: Path) -> None:
     """No serial stands for two contents, and who has a serial goes on from it by a difference."""
     chance = random.Random(4)
