@@ -1,3 +1,3 @@
 """blocklistd: a trustworthy pipe from hotlines to those who block (README.md, then pipeline/pull.py)."""
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"

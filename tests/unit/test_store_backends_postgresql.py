@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from blocklistd.errors import FencedError, StoreError
 from blocklistd.store.backends import Postgresql
-from blocklistd.store.database import Database
+from blocklistd.store.database import Database, upgrade
 from blocklistd.store.schema import metadata
 from tests.databases import Databases, migrated_store, server
 
@@ -27,10 +27,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield made
 
 
-def test_migrations_make_the_schema(database: Database) -> None:
-    database.migrate()
-    with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+def test_migrations_make_the_schema(tmp_path: Path) -> None:
+    backend = Postgresql(server().url(server().create()), tmp_path)
+    with closing(Database(backend)) as database:
+        with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            upgrade(connection)
+        with database.read() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_a_read_sees_one_state_while_another_writes(database: Database) -> None:
