@@ -231,7 +231,7 @@ def rows() -> Iterator[Row]:
     rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
     for tls in (False, True):
         found, over = measure(rounds, tls=tls), ", TLS" if tls else ""
-        title, floor = "unchanged polls of {} (304)", 0.2 if tls else 0.25
+        title, floor = "unchanged polls of {} (304)", 0.2
         yield Row(title.format("a list's STATUS") + over, found.status, found.nginx, "nginx", "/s", floor, rate=True)
         yield Row(title.format("timestamp.json") + over, found.timestamp, found.nginx, "nginx", "/s", floor, rate=True)
         if found.kinto is not None:
