@@ -213,10 +213,10 @@ class _MappedFile(mmap.mmap):
         self.touch(len(found) if isinstance(where, slice) else 1)
         return found
 
-    def rfind(self, *arguments: Any) -> int:
-        """As mmap.rfind. A search in the middle of the file maps a whole range of pages around it."""
+    def find(self, *arguments: Any) -> int:
+        """As mmap.find. A search in the middle of the file maps a whole range of pages around it."""
         self.touch(_AROUND)
-        return super().rfind(*arguments)
+        return super().find(*arguments)
 
 
 def map_file(path: Path) -> Buffer:

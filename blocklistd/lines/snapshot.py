@@ -38,14 +38,32 @@ def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
     return found
 
 
-def position(buffer: Buffer, searched: bytes, low: int = 0, key: Callable[[bytes], bytes] | None = None) -> int:
+def position(
+    buffer: Buffer,
+    searched: bytes,
+    low: int = 0,
+    key: Callable[[bytes], bytes] | None = None,
+    near: int | None = None,
+) -> int:
     """The offset of the first line, from offset `low` on, that sorts at or after `searched`; the length of the buffer
     if there is none. Binary search, like bisect.bisect_left.
 
-    `key`: the function by which the lines are sorted; None if they are sorted bytewise. Raises ValueError if the last
-    line has no newline.
+    `key`: the function by which the lines are sorted; None if they are sorted bytewise. `near`: the probable distance
+    from `low` in bytes; the search then begins there, and looks at half as many lines if the distance is right. Raises
+    ValueError if the last line has no newline.
     """
     high = len(buffer)
+    while near is not None and low + near < high:
+        start = buffer.find(b"\n", low + near) + 1
+        end = buffer.find(b"\n", start)
+        if not start or end < 0:
+            break
+        line = buffer[start:end]
+        if (line if key is None else key(line)) >= searched:
+            high = start
+            break
+        low = end + 1
+        near = 2 * near + 1
     while low < high:
         middle = buffer.rfind(b"\n", low, (low + high) // 2) + 1 or low
         end = buffer.find(b"\n", middle)
@@ -86,8 +104,9 @@ def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[
     _check_order(adds)
     found: list[Edit] = []
     at = 0
-    for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
-        at = position(old, line, at)
+    changed = sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)])
+    for number, (line, adding) in enumerate(changed):
+        at = position(old, line, at, near=(len(old) - at) // (len(changed) - number + 1))
         there = old[at : at + len(line) + 1] == line + b"\n"
         if there == bool(adding):
             raise ValueError("a line to add is already present" if adding else "a line to remove is missing")

@@ -63,7 +63,10 @@ def test_a_search_finds_the_first_line_that_is_not_below() -> None:
     begins = [0, *(at + 1 for at, octet in enumerate(buffer) if octet == 10)]
     for wanted in [*every, b"", b"~", every[7][:-1], every[8] + b"~"]:
         expected = begins[sum(found < wanted for found in there)]
-        assert [position(buffer, wanted, low) for low in begins] == [max(low, expected) for low in begins]
+        for near in (None, 0, 1, 70, 700, len(buffer)):
+            assert [position(buffer, wanted, low, near=near) for low in begins] == [
+                max(low, expected) for low in begins
+            ]
         assert position(buffer, wanted[::-1], key=lambda found: found) == begins[sum(f < wanted[::-1] for f in there)]
 
 
