@@ -228,7 +228,7 @@ def test_the_command_line_says_what_to_do_next(scene: Scene) -> None:
     (held,) = scene.held
     assert f"hotline held: run `blocklistd candidate show {held['id']}`" in done.stderr.decode()
     text = " ".join(done.stdout.decode().split())
-    assert "it brought 2 bodies; the source now offers the 101 entries of the body of 20" in text
+    assert "it brought 2 bodies the source now offers the 101 entries of the body of 20" in text
     shown = " ".join(scene.daemon.cli("candidate", "show", held["id"], "-c", path).stdout.decode().split())
     assert "distrust: found the entries of the body of 20" in shown
     assert (
