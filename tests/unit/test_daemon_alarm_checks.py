@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -68,6 +69,7 @@ class Scene:
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
         nobody.check_nodes = nobody.expire_receipts = nobody.send_receipts = print
+        nobody.sample_disk = AsyncMock()
         self.alarms = AlarmChecks(
             resources, lambda: trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
         )

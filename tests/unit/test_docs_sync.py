@@ -36,7 +36,8 @@ class Pasted:
         (etc / "token").write_text(TOKEN)
 
     def words(self, line: str) -> list[str]:
-        """The command line of the guide, for this host."""
+        """The command line of the guide, for this host: the program blocklistd-sync is the command `sync` alone."""
+        line = re.sub("^blocklistd-sync ", "blocklistd sync ", line)
         for root in ("/etc/", "/var/", "/root/"):
             line = line.replace(f" {root}", f" {self.folder}{root}")
         line = line.replace("/etc/blocklist/", "/etc/blocklistd-sync/")

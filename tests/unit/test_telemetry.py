@@ -12,9 +12,7 @@ from blocklistd.telemetry import ActiveAlarms, Progress, Telemetry, track_progre
 def test_every_stage_has_its_words() -> None:
     assert set(WORDS) == {stage for stages in STAGES.values() for stage in stages}
     for stage in WORDS:
-        said = line_of(stage, "national")
-        assert said.startswith(WORDS[stage])
-        assert said.endswith(" national")
+        assert line_of(stage, "national") == WORDS[stage].format(subject="national")
 
 
 async def test_a_stage_that_ends_beside_another_does_not_hide_it() -> None:
