@@ -106,6 +106,7 @@ class HotlineSimulator:
         self._tls = tls
         self._keys = minisign.KeyPair.generate()
         self._other_keys = minisign.KeyPair.generate()
+        self._wrong: dict[bytes, bytes] = {}
         self._fault: Fault | None = None
         self._late = False
         self._signed_at = int(time.time())
@@ -219,7 +220,8 @@ class HotlineSimulator:
             case Fault.NO_SIGNATURE:
                 return web.Response(status=404)
             case Fault.WRONG_SIGNATURE:
-                signature = bytes(self._other_keys.secret_key.sign(self.current.body))
+                body = self.current.body  # a signature has its time: the second request gets the first one's
+                signature = self._wrong.setdefault(body, bytes(self._other_keys.secret_key.sign(body)))
             case Fault.SIGNATURE_OF_OTHER_BODY:
                 signature = bytes(self._keys.secret_key.sign(self.current.body + b"# another\n"))
             case Fault.SIGNATURE_LATE if self._late:
