@@ -90,8 +90,11 @@ class Jobs:
 
         `work`: a function at the top of a module, with a result that orjson can write. One that reads hostile bytes
         enters the system call filter itself (sandbox.enter_filter), after it has opened its files. Raises the
-        BlocklistError that `work` raised, or JobError if the job crashed or exceeded a limit.
+        BlocklistError that `work` raised, or JobError if the job crashed or exceeded a limit; CancelledError if the
+        runner is closed, as for work that waits when it closes.
         """
+        if self._closed:
+            raise asyncio.CancelledError
         loop = asyncio.get_running_loop()
         self.unfinished += 1
         began = time.perf_counter()

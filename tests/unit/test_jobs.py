@@ -352,6 +352,14 @@ async def begun(jobs: Jobs, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]
     return task
 
 
+async def test_work_for_a_closed_runner_is_cancelled(jobs: Jobs) -> None:
+    """As is work that waits when it closes: a task that comes to a job while the daemon stops reports no fault."""
+    jobs.close()
+    with pytest.raises(asyncio.CancelledError):
+        await jobs.run(add, 2, 3, limits=ROOMY)
+    assert jobs.unfinished == 0
+
+
 async def test_a_forkserver_that_hangs_is_replaced(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     os.kill(server(), signal.SIGSTOP)
