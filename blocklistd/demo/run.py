@@ -32,6 +32,7 @@ from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
 from blocklistd.demo.secondary import DemoSecondary
 from blocklistd.jobs.sandbox import die_with_parent
+from blocklistd.language.context import _
 
 SUBSCRIBER: Final = "demo-isp"
 SIZE: Final = 20_000  # names in the generator's base
@@ -49,8 +50,12 @@ def demo(directory: Path | None, document: Callable[[dict[str, Any]], None] | No
     """
     out = sys.stdout if document is None else sys.stderr
     asyncio.run(_Demo(directory, document, out).run())
-    left = f"; its files are in {directory}" if directory else "; its temporary folder was removed"
-    print(f"\nThe demo has stopped{left}.", file=out)
+    left = (
+        _("The demo has stopped; its files are in {directory}.", directory=directory)
+        if directory
+        else _("The demo has stopped; its temporary folder was removed.")
+    )
+    print(f"\n{left}", file=out)
     return 0
 
 
@@ -274,7 +279,8 @@ class _Demo:
             elif printed and not held:
                 case = await self._ask(client, "candidate show", candidate=printed)
                 if case["state"] == "rejected":
-                    self._say(f"REJECTED      {case['why']}: the hotline withdraws the change")
+                    withdrawn = _("the hotline withdraws the change")
+                    self._say(f"{_('REJECTED'):<13} {case['why']}: {withdrawn}")
                     return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), 0.2)
@@ -282,7 +288,7 @@ class _Demo:
 
     def _print_commands(self, ports: Ports) -> None:
         commands = texts.commands(self._folder, ports)
-        self._say(texts.greeting(self._folder, commands))
+        self._say(texts.greeting(self._folder, commands, ports))
         if self._document is not None:
             self._document({"dir": str(self._folder), "config": str(self._config), "commands": commands})
 

@@ -16,6 +16,7 @@ REASONS = [
     {"guard": "daily.max_removed", "limit": "20%", "found": "25.3% (10068 of 20064 in 24 h)"},
     {"guard": "max_added", "limit": "20%", "found": "25.3% (5068 of 20064)"},
 ]
+PORTS = Ports(65535, 65535, 65535)
 HELD = {"id": "c-0123456789ab", "added": SIZE, "removed": SIZE, "reasons": REASONS}
 
 
@@ -28,7 +29,7 @@ def test_no_line_is_longer_than_80_columns(monkeypatch: pytest.MonkeyPatch) -> N
         {"version": 999, "entries": SIZE, "how": "snapshot", "bytes": 9_999_999},
     )
     lines = [
-        *texts.greeting(FOLDER, texts.commands(FOLDER, Ports(65535, 65535, 65535))).splitlines(),
+        *texts.greeting(FOLDER, texts.commands(FOLDER, PORTS), PORTS).splitlines(),
         *(texts.version(made, done, 99.99, found) for found in ((9999, "99.99 s"), (9999, "same"), (None, "not yet"))),
         *texts.held(HELD).splitlines(),
     ]
@@ -39,7 +40,7 @@ def test_columns_stand_under_their_headers() -> None:
     line = texts.version(
         {"added": 1, "removed": 2}, {"version": 3, "entries": 4, "how": "diff", "bytes": 5}, 6, (7, "8.00 s")
     )
-    header = texts.HEADERS.splitlines()[-1]
+    header = texts.headers().splitlines()[-1]
     assert line.split() == ["version", "3", "+1", "-2", "4", "diff", "5", "6.00", "s", "7", "8.00", "s"]
     for name, value in {
         "added": "+1",
