@@ -90,7 +90,7 @@ def _takes(parameter: click.Parameter) -> str | tuple[str, ...] | None:
 
 
 def _values(levels: dict[str, CommandLevel]) -> Iterator[tuple[str, str | tuple[str, ...]]]:
-    """(`level:option`, what it takes) of every option with a value."""
+    """Each option that has a value: the text `level:option`, and the kind of the value."""
     for name, level in levels.items():
         for offer in level.offers:
             if offer.takes is not None:
@@ -98,7 +98,7 @@ def _values(levels: dict[str, CommandLevel]) -> Iterator[tuple[str, str | tuple[
 
 
 def _by_kind(levels: dict[str, CommandLevel]) -> dict[str | tuple[str, ...], str]:
-    """A pattern of `case` with each `level:option`, by what the option takes."""
+    """For each kind of value, one pattern of the shell's `case`: the `level:option` of all options with it."""
     found: dict[str | tuple[str, ...], list[str]] = {}
     for key, takes in _values(levels):
         found.setdefault(takes, []).append(shlex.quote(key))

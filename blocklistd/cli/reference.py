@@ -56,7 +56,7 @@ def usage(name: str, command: click.Command) -> str:
 
 
 def summary(name: str, command: click.Command) -> str:
-    """What a command does, and what it prints with --json, as paragraphs."""
+    """The description of a command, in paragraphs. The last one describes its output with --json."""
     if name not in COMMANDS:
         return re.sub(r"\s+", " ", command.help or "").strip()
     with_json = f"\n\nWith `--json`: {COMMANDS[name].json}" if COMMANDS[name].json else ""

@@ -1,4 +1,4 @@
-"""Reads the facts of the dashboard from the database, and from what the daemon has in memory."""
+"""Collects the facts of the dashboard, from the database and from the memory of the daemon."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def lists_of(
     held: Sequence[Mapping[str, Any]] = (),
     withheld: Mapping[ListId, Mapping[str, int]] | None = None,
 ) -> list[ListFacts]:
-    """The served lists; without a connection, what is known of them in memory."""
+    """The served lists. Without a connection they have only the facts that are in memory."""
     counts = Counter(one["list"] for one in held)
     frozen = frozen_lists(connection) if connection is not None else {}
     made = []

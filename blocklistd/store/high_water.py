@@ -13,7 +13,6 @@ served and no number is made until an operator decides: the same number could ot
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from blocklistd.model import ListId, Version
 from blocklistd.store import audit
 from blocklistd.store.audit import Head
 from blocklistd.store.numbers import Numbers, high_water_path, numbers
+from blocklistd.store.small_files import replace_file
 from blocklistd.telemetry import ActiveAlarms
 
 _STOPPED: Final = "Nothing is served and no number is made"
@@ -160,7 +160,7 @@ class HighWater:
                 body = orjson.dumps(
                     {"lists": highest_numbers.lists, "zones": highest_numbers.zones}, option=orjson.OPT_INDENT_2
                 )
-                _replace(self._path, body + b"\n")
+                replace_file(self._path, body + b"\n")
                 self.written = self._path if highest_numbers.lists else None
         except StoreError as error:
             self._alarms.raise_alarm("high_water", "write", f"the high-water file can't be written: {error}")
@@ -169,23 +169,6 @@ class HighWater:
         else:
             self._alarms.clear("high_water", "write")
         self.highest_numbers = highest_numbers
-
-
-def _replace(path: Path, body: bytes) -> None:
-    """Replaces the file atomically: after a power cut it has either the old or the new content. Raises StoreError."""
-    new = path.with_name(f".{path.name}.new")
-    with store_errors(path):
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(descriptor)
-        new.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def suspected_loss(

@@ -6,11 +6,11 @@ On the disk: the file `state-id` in the state_dir, a UUID. The database has the 
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
 
 from blocklistd.errors import StoreError, store_errors
+from blocklistd.store.small_files import replace_file
 
 
 def state_id(state_dir: Path) -> str:
@@ -20,19 +20,9 @@ def state_id(state_dir: Path) -> str:
         try:
             text = path.read_text(errors="replace").strip()
         except FileNotFoundError:
-            return _make(path)
+            text = str(uuid.uuid4())
+            replace_file(path, f"{text}\n".encode())
     try:
         return str(uuid.UUID(text))
     except ValueError:
         raise StoreError(f"{path}: expected a UUID: restore the file from a backup") from None
-
-
-def _make(path: Path) -> str:
-    made = str(uuid.uuid4())
-    new = path.with_name(f".{path.name}.new")
-    with open(new, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(f"{made}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-    return made

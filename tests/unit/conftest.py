@@ -22,6 +22,7 @@ ON_EACH_DATABASE = frozenset(
         "store_replays",
         "store_scratch",
         "store_subscribers",
+        "store_transactions",
         "store_upkeep",
     )
 )

@@ -147,21 +147,6 @@ def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
         Database(tmp_path / "db").migrate()
 
 
-def test_a_read_sees_one_state_while_another_writes(tmp_path: Path) -> None:
-    database = Database(tmp_path / "db")
-    database.migrate()
-    database.take_over()
-    count = text("SELECT count(*) FROM meta")
-    with database.read() as reading:
-        before = reading.execute(count).scalar()
-        with database.write() as writing:
-            writing.execute(text("INSERT INTO meta VALUES ('another', '1')"))
-        assert reading.execute(count).scalar() == before
-    with database.read() as reading:
-        assert reading.execute(count).scalar() == 2
-    database.close()
-
-
 def test_an_error_does_not_contain_bound_values(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
     database.migrate()

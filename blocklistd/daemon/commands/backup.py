@@ -36,7 +36,7 @@ def _check(values: Values) -> Exit | None:
 
 
 def _prepare(values: Values, sent: Values) -> Sent:
-    """Reads what the base has. Raises StoreError if it is no backup."""
+    """Reads the list of files in the base. Raises StoreError if the base is no backup."""
     if values["base"] is None:
         return Sent(sent)
     import orjson
