@@ -1,7 +1,7 @@
 """The dashboard: reads its facts at most every DASHBOARD_SECONDS, whatever the number of readers, and makes its pages.
 
-The facts are read, and the pages are made, in threads: one at a time. While the database can't be read, the page says so
-and shows what is in memory.
+The facts are read, and the pages are made, in threads: one at a time. While the database can't be read, the page says
+so and shows what is in memory.
 """
 
 from __future__ import annotations
